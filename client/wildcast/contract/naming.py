@@ -1,0 +1,71 @@
+"""Names that client and server share: execution ids, object keys, the parts of a publication."""
+
+import re
+import secrets
+import time
+from urllib.parse import quote
+
+RESERVED = ".wildcast"
+"""The directory of a publication that belongs to wildcast itself."""
+
+MANIFEST_PATH = f"{RESERVED}/manifest.json.gz"
+"""Where the manifest lies, relative to the publication's prefix."""
+
+ZARR_METADATA = frozenset({"zarr.json", ".zmetadata", ".zarray", ".zgroup", ".zattrs"})
+"""Names of the objects that describe a zarr store; its readers fetch them first."""
+
+MAX_KEY_BYTES = 1024
+"""The longest object key (Amazon S3 User Guide, "Naming Amazon S3 objects"), in bytes of UTF-8."""
+
+_EXECUTION_ID = re.compile(r"exec_[0-9]{1,12}_[0-9a-f]{8}")
+
+
+class InvalidPathError(ValueError):
+    """A path or key that names nothing inside a publication."""
+
+
+def new_execution_id(now: float | None = None) -> str:
+    """Make an id ``exec_<unix seconds>_<8 hex>``; `now` is in seconds since the epoch."""
+    return f"exec_{int(time.time() if now is None else now)}_{secrets.token_hex(4)}"
+
+
+def is_execution_id(text: str) -> bool:
+    """Whether `text` has the form of an execution id."""
+    return _EXECUTION_ID.fullmatch(text) is not None
+
+
+def is_metadata(path: str) -> bool:
+    """Whether `path` describes other objects, and is therefore uploaded after them and never cached."""
+    return path.rpartition("/")[2] in ZARR_METADATA or path.startswith(f"{RESERVED}/")
+
+
+def check_key(key: str) -> str:
+    """Return `key` if it is a relative path that every store and every URL can carry.
+
+    Raises
+    ------
+    InvalidPathError
+        For an empty or absolute path, an empty, ``.`` or ``..`` segment, a control character,
+        a text that is not Unicode, or more than 1,024 bytes.
+    """
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        raise InvalidPathError(f"{key!r} is not valid Unicode") from None
+    if length > MAX_KEY_BYTES:
+        raise InvalidPathError(f"{key[:40]!r}… has {length} bytes, more than the {MAX_KEY_BYTES} that a key may have")
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in key):  # noqa: PLR2004 - ASCII's controls
+        raise InvalidPathError(f"{key!r} has a control character in it")
+    if any(segment in ("", ".", "..") for segment in key.split("/")):
+        raise InvalidPathError(f"{key!r} is not a relative path of plain segments")
+    return key
+
+
+def join_key(*parts: str) -> str:
+    """Join the parts that are not empty by one slash each."""
+    return "/".join(stripped for part in parts if (stripped := part.strip("/")))
+
+
+def quote_key(key: str) -> str:
+    """Percent-encode a key for a URL's path; slashes stay."""
+    return quote(key, safe="/")

@@ -1,0 +1,115 @@
+"""The bodies that the API sends, as typed values.
+
+Existing clients depend on these names; members that a field's docstring calls ours are additions that they ignore.
+Times are UTC and travel as ISO 8601 with offset.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from wildcast.contract.manifest import Dataset, Verification
+from wildcast.contract.status import ExecutionStatus
+
+StorageType = Literal["server", "s3"]
+"""``s3``: read by signed URL, whatever the store's scheme; ``server``: the API itself serves the files."""
+
+
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a submission."""
+
+    workflow_name: str
+    execution_id: str
+    status: ExecutionStatus
+    position: int | None
+    """How many executions are queued before this one; null once it runs."""
+    message: str
+    timestamp: datetime
+
+
+class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a status request."""
+
+    workflow_name: str
+    execution_id: str
+    status: ExecutionStatus
+    position: int | None
+    progress: dict[str, Any] | None
+    """Null, or all of ``progress, current_step, total_steps`` (each may be null) and the workflow's own fields."""
+    start_time: datetime | None
+    end_time: datetime | None
+    execution_time_seconds: float | None
+    error_message: str | None
+    metadata: dict[str, Any] | None
+
+
+class OutputFile(msgspec.Struct, frozen=True):
+    """A file of a result."""
+
+    path: str
+    """Begins with the execution's id."""
+    size: int
+    """In bytes."""
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """The published form of an output directory (ours)."""
+
+    prefix: str
+    attempt: int
+    files: int
+    bytes: int
+    manifest: str
+    """The manifest's key, relative to the store."""
+    verified: Verification
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """What publishing took (ours)."""
+
+    seconds: float
+    bytes_per_second: float
+
+
+class ResultMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What a completed execution has published, and how to read it."""
+
+    request_id: str
+    status: ExecutionStatus
+    completion_time: datetime | None
+    execution_time_seconds: float | None
+    workflow_name: str | None
+    created_at: datetime | None
+    parameters: dict[str, Any]
+    storage_type: StorageType
+    remote_path: str | None
+    signed_url: str | None
+    """For the whole publication: ``<base>/*?<query>``. Signed when asked for, never stored."""
+    output_files: tuple[OutputFile, ...]
+    peak_memory_usage: int | None = None
+    """In bytes."""
+    device: str | None = None
+    expires_at: datetime | None = None
+    """When `signed_url` ends (ours)."""
+    publication: Publication | None = None
+    datasets: tuple[Dataset, ...] = ()
+    upload: Upload | None = None
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a request for results that are not there yet."""
+
+    message: str
+    status: ExecutionStatus
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Every error's body."""
+
+    error: str
+    """What went wrong, in one sentence."""
+    details: Any = None
+    """Machine-readable particulars, such as the fields that are invalid."""
+    detail: Any = None
+    """The same for readers that know FastAPI's form."""
