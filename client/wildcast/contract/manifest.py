@@ -92,9 +92,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             rows=ordered,
         )
 
-    def encode(self) -> bytes:
-        """Serialise as gzipped JSON, the same bytes for the same manifest."""
-        return gzip.compress(msgspec.json.encode(self), compresslevel=6, mtime=0)
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Serialise as gzipped JSON, the same bytes for the same manifest."""
+    return gzip.compress(msgspec.json.encode(manifest), compresslevel=6, mtime=0)
 
 
 _decoder = msgspec.json.Decoder(Manifest)
@@ -117,7 +118,7 @@ def decode_manifest(data: bytes) -> Manifest:
         text = gzip.decompress(data)
         version = msgspec.json.decode(text, type=_Version).version
         if version != VERSION:
-            raise ManifestError(f"the manifest has version {version}; this wildcast reads version {VERSION}: upgrade it")
+            raise ManifestError(f"the manifest has version {version}; this wildcast reads {VERSION}: upgrade it")
         manifest = _decoder.decode(text)
     except (OSError, EOFError, zlib.error, msgspec.DecodeError) as error:
         raise ManifestError(f"the manifest is damaged: {error}") from error

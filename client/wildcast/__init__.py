@@ -1,0 +1,1 @@
+"""Read the results of long-running workflows through CDN wildcard signed URLs."""

@@ -1,0 +1,1 @@
+"""The service that runs workflows and publishes what they wrote."""

@@ -1,0 +1,1 @@
+"""What wildcast computes with: executions, workflows, their registry and their run context."""

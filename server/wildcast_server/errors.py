@@ -1,0 +1,215 @@
+"""Everything that wildcast's server raises on purpose.
+
+    WildcastServerError
+    ├── SettingsError                (ValueError)
+    ├── WorkflowError
+    │   ├── UnknownWorkflowError     (LookupError)
+    │   ├── WorkflowLoadError
+    │   ├── InvalidParametersError   (ValueError)
+    │   ├── WorkflowFailedError
+    │   ├── RunnerDiedError
+    │   └── ExecutionCancelledError
+    ├── RecordError
+    │   ├── UnknownExecutionError    (LookupError)
+    │   ├── StatusConflictError
+    │   └── SchemaMismatchError
+    ├── ServiceUnavailableError
+    ├── StoreError                   (has `uri`)
+    │   ├── NotFoundError            (FileNotFoundError, KeyError)
+    │   ├── NoSuchBucketError
+    │   ├── AlreadyExistsError       (FileExistsError)
+    │   ├── AccessDeniedError        (PermissionError)
+    │   ├── InvalidUriError          (ValueError)
+    │   ├── InvalidKeyError          (ValueError)
+    │   ├── RangeNotSatisfiableError
+    │   ├── NetworkError
+    │   ├── UnsupportedError
+    │   └── StoreIoError             (OSError)
+    ├── PublicationError
+    │   ├── UnpublishableFileError
+    │   ├── EmptyOutputError
+    │   ├── FileChangedError
+    │   ├── UploadFailedError
+    │   └── VerificationFailedError
+    └── SigningError
+        ├── InvalidKeyPairError      (ValueError)
+        └── SignatureRefusedError
+
+A message is one sentence that says what happened and, where the reader can mend it, how; none ever holds a secret.
+"""
+
+
+class WildcastServerError(Exception):
+    """The base of all of them."""
+
+
+class SettingsError(WildcastServerError, ValueError):
+    """The configuration cannot be used."""
+
+
+class WorkflowError(WildcastServerError):
+    """Something about a workflow went wrong."""
+
+
+class UnknownWorkflowError(WorkflowError, LookupError):
+    """No exposed workflow has that name."""
+
+
+class WorkflowLoadError(WorkflowError):
+    """A workflow file could not be imported, or a workflow could not be constructed."""
+
+
+class InvalidParametersError(WorkflowError, ValueError):
+    """Parameters that the workflow does not accept.
+
+    Parameters
+    ----------
+    message
+        One sentence.
+    fields
+        One entry a field: ``{"field": "a.b", "message": "…", "type": "…"}``.
+    """
+
+    def __init__(self, message: str, fields: list[dict[str, str]]) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
+class WorkflowFailedError(WorkflowError):
+    """The workflow raised.
+
+    Parameters
+    ----------
+    message
+        The exception's type and text.
+    traceback
+        The workflow's own traceback, for the log.
+    """
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class RunnerDiedError(WorkflowError):
+    """The process that ran the workflow ended before the workflow did."""
+
+
+class ExecutionCancelledError(WorkflowError):
+    """The execution was told to stop."""
+
+
+class RecordError(WildcastServerError):
+    """Something about the records went wrong."""
+
+
+class UnknownExecutionError(RecordError, LookupError):
+    """No execution has that id."""
+
+
+class StatusConflictError(RecordError):
+    """The execution is not in a status from which this change may be made."""
+
+
+class SchemaMismatchError(RecordError):
+    """The database has another schema than this version of wildcast."""
+
+
+class ServiceUnavailableError(WildcastServerError):
+    """The service cannot take this now; later it may."""
+
+
+class StoreError(WildcastServerError):
+    """A store could not do what it was asked to.
+
+    Parameters
+    ----------
+    message
+        One sentence, without credentials.
+    uri
+        The object or store that it is about.
+    """
+
+    def __init__(self, message: str, uri: str = "") -> None:
+        super().__init__(message)
+        self.uri = uri
+
+    def __str__(self) -> str:
+        # KeyError's own __str__ would quote the sentence.
+        return str(self.args[0])
+
+
+class NotFoundError(StoreError, FileNotFoundError, KeyError):
+    """There is no such object."""
+
+
+class NoSuchBucketError(StoreError):
+    """There is no such bucket."""
+
+
+class AlreadyExistsError(StoreError, FileExistsError):
+    """A conditional create found an object under that key."""
+
+
+class AccessDeniedError(StoreError, PermissionError):
+    """The store refused these credentials."""
+
+
+class InvalidUriError(StoreError, ValueError):
+    """A store's URI that cannot be understood."""
+
+
+class InvalidKeyError(StoreError, ValueError):
+    """A key that this store cannot hold."""
+
+
+class RangeNotSatisfiableError(StoreError):
+    """A byte range that begins at or behind the object's end."""
+
+
+class NetworkError(StoreError):
+    """The store could not be reached, or did not answer in time."""
+
+
+class UnsupportedError(StoreError):
+    """This kind of store cannot do that."""
+
+
+class StoreIoError(StoreError, OSError):
+    """Any other failure of a store."""
+
+
+class PublicationError(WildcastServerError):
+    """An output directory could not be published."""
+
+
+class UnpublishableFileError(PublicationError):
+    """Something in the output directory cannot become an object; the sentence names it."""
+
+
+class EmptyOutputError(PublicationError):
+    """The output directory has no file in it."""
+
+
+class FileChangedError(PublicationError):
+    """A file was written while it was being published."""
+
+
+class UploadFailedError(PublicationError):
+    """A file did not reach the store."""
+
+
+class VerificationFailedError(PublicationError):
+    """The store does not hold what was sent."""
+
+
+class SigningError(WildcastServerError):
+    """A URL or cookie could not be signed, or was not accepted."""
+
+
+class InvalidKeyPairError(SigningError, ValueError):
+    """A signing key that cannot be read or is of the wrong kind."""
+
+
+class SignatureRefusedError(SigningError):
+    """A signed URL or cookie that does not grant what was asked for."""

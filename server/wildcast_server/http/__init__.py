@@ -1,0 +1,1 @@
+"""What the HTTP faces share: ranges, media types, object responses, error bodies."""

@@ -1,0 +1,1 @@
+"""What runs executions: the engine's port and adapters, and the runner process that hosts workflows."""

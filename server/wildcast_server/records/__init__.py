@@ -1,0 +1,1 @@
+"""The records of executions: the port and its SQL implementation."""

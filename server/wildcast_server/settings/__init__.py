@@ -1,0 +1,1 @@
+"""The configuration: one frozen tree, read once from arguments, environment and file."""

@@ -1,0 +1,1 @@
+"""Signed URLs and cookies of a CDN: the port, CloudFront, its keys."""

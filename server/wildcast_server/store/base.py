@@ -1,0 +1,150 @@
+"""The port of object stores: what every backend can do, whatever it is made of.
+
+Keys are relative to the store's URI. Methods block and are called from threads; `stream` alone is asynchronous,
+because the HTTP faces send what it yields.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """The bytes from `start` (inclusive) to `stop` (exclusive); a `stop` behind the end is cut off there."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class OffsetRange:
+    """The bytes from `start` (inclusive) to the end."""
+
+    start: int
+
+
+@dataclass(frozen=True)
+class SuffixRange:
+    """The last `length` bytes, or all where there are fewer."""
+
+    length: int
+
+
+ObjectRange = ByteRange | OffsetRange | SuffixRange
+
+
+@dataclass(frozen=True)
+class ObjectAttributes:
+    """What is stored along with an object; stores that keep none (`file://`) ignore it."""
+
+    content_type: str | None = None
+    cache_control: str | None = None
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What a store knows of an object."""
+
+    key: str
+    size: int
+    """In bytes."""
+    etag: str | None
+    """As the store gave it, quotes included."""
+    last_modified: datetime
+
+
+@dataclass(frozen=True)
+class ObjectStream:
+    """An object, or a range of one, being read."""
+
+    info: ObjectInfo
+    attributes: ObjectAttributes
+    start: int
+    """Of the first byte that `chunks` yields."""
+    stop: int
+    """Behind the last byte that `chunks` yields."""
+    chunks: AsyncIterator[bytes]
+
+
+class ObjectStore(ABC):
+    """A flat space of objects below one URI.
+
+    Every method raises a subclass of `StoreError`, with the object's URI: `NoSuchBucketError`, `AccessDeniedError`,
+    `NetworkError`, `InvalidKeyError`, and what its own docstring adds.
+    """
+
+    uri: str
+    """Where the keys hang, without a trailing slash: ``s3://bucket/base``."""
+
+    @property
+    @abstractmethod
+    def checks_crc64nvme(self) -> bool:
+        """Whether this store is known to refuse bytes that differ from the CRC64NVME sent along with them."""
+
+    @abstractmethod
+    def get(self, key: str, byte_range: ObjectRange | None = None) -> bytes:
+        """Read an object, or a range of it.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none.
+        RangeNotSatisfiableError
+            If the range begins at or behind the object's end.
+        """
+
+    @abstractmethod
+    async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
+        """Begin to read an object, or a range of it; raises as `get` does, before the first byte."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
+        """Write an object in one request, replacing what was there; return its ETag."""
+
+    @abstractmethod
+    def put_if_absent(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
+        """Write an object in one request; return its ETag.
+
+        Raises
+        ------
+        AlreadyExistsError
+            If there is an object under that key, which is left as it is.
+        """
+
+    @abstractmethod
+    def put_parts(
+        self,
+        key: str,
+        parts: Iterable[bytes],
+        *,
+        part_size: int,
+        concurrency: int,
+        attributes: ObjectAttributes | None = None,
+    ) -> str | None:
+        """Write an object as a multipart upload, `concurrency` parts at a time; return its ETag.
+
+        Each of `parts` but the last has exactly `part_size` bytes, at least 5 MiB. If iterating raises, the upload is
+        aborted and the exception goes on.
+        """
+
+    @abstractmethod
+    def head(self, key: str) -> ObjectInfo:
+        """Look at an object without reading it; `NotFoundError` if there is none."""
+
+    @abstractmethod
+    def full_checksum(self, key: str) -> str | None:
+        """Return the CRC64NVME (base64) that the store itself keeps of the whole object, or None if it keeps none."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects below `prefix`, which ends at a slash: ``a`` finds ``a/b`` and not ``ab``. In no set order."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; no error if there is none."""
+
+    @abstractmethod
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove all objects below `prefix`, as `list` finds them; return how many. An empty prefix is refused."""
