@@ -1,2 +1,50 @@
-lock:
-	uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
+# Two commands on a fresh machine: `make demo` and `make test`. Both set .venv up from the pins first.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+export AWS_EC2_METADATA_DISABLED = true
+
+.PHONY: help setup demo serve test check format lock clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
+
+setup: $(READY) ## create .venv from requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "wildcast needs Python 3.11 or newer; call make PYTHON=/path/to/it"; exit 1; }
+	@echo "Setting .venv up from requirements.lock (a minute or two, once) …"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: $(READY) ## publish a real climate projection and open it through a signed URL
+	@$(BIN)/wildcast-server demo
+
+serve: $(READY) ## API, worker and edge on http://127.0.0.1:8000 and :8001, until Ctrl-C
+	@$(BIN)/wildcast-server serve
+
+test: $(READY) ## the tests (under five minutes)
+	@$(BIN)/pytest --ignore=tests/docs
+
+check: $(READY) ## ruff, mypy --strict, the import rule, every code block of README and docs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/docs
+
+format: $(READY) ## let ruff lay the code out
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## pin anew (needs uv); the result has hashes and no URLs
+	uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
+
+clean: ## remove .venv and what tools leave behind; never data
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
