@@ -12,6 +12,7 @@
     ├── RecordError
     │   ├── UnknownExecutionError    (LookupError)
     │   ├── StatusConflictError
+    │   ├── NoResultsError           (has `status`)
     │   └── SchemaMismatchError
     ├── ServiceUnavailableError
     ├── StoreError                   (has `uri`)
@@ -37,6 +38,8 @@
 
 A message is one sentence that says what happened and, where the reader can mend it, how; none ever holds a secret.
 """
+
+from wildcast.contract.status import ExecutionStatus
 
 
 class WildcastServerError(Exception):
@@ -109,6 +112,22 @@ class UnknownExecutionError(RecordError, LookupError):
 
 class StatusConflictError(RecordError):
     """The execution is not in a status from which this change may be made."""
+
+
+class NoResultsError(RecordError):
+    """The execution has no results: not yet, not any more, or never.
+
+    Parameters
+    ----------
+    message
+        One sentence for the caller.
+    status
+        Where the execution stands, which says which of the three it is.
+    """
+
+    def __init__(self, message: str, status: ExecutionStatus) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class SchemaMismatchError(RecordError):

@@ -35,8 +35,12 @@ def is_execution_id(text: str) -> bool:
 
 
 def is_metadata(path: str) -> bool:
-    """Whether `path` describes other objects, and is therefore uploaded after them and never cached."""
-    return path.rpartition("/")[2] in ZARR_METADATA or path.startswith(f"{RESERVED}/")
+    """Whether `path`, with or without its publication's prefix, describes other objects.
+
+    Such an object is uploaded after those, and never cached.
+    """
+    *directories, name = path.split("/")
+    return name in ZARR_METADATA or RESERVED in directories
 
 
 def check_key(key: str) -> str:

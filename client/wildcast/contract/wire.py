@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from wildcast.contract.manifest import Dataset, Verification
+from wildcast.contract.manifest import Dataset, Manifest, Verification
 from wildcast.contract.status import ExecutionStatus
 
 StorageType = Literal["server", "s3"]
@@ -51,6 +51,11 @@ class OutputFile(msgspec.Struct, frozen=True):
     """Begins with the execution's id."""
     size: int
     """In bytes."""
+
+
+def files_of(manifest: Manifest, name: str) -> tuple[OutputFile, ...]:
+    """List a manifest's files as clients expect them, each below the publication's `name`."""
+    return tuple(OutputFile(path=f"{name}/{row.path}", size=row.size) for row in manifest.rows)
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):

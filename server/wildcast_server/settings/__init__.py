@@ -1,1 +1,30 @@
 """The configuration: one frozen tree, read once from arguments, environment and file."""
+
+from wildcast_server.settings.describe import SettingLine, describe
+from wildcast_server.settings.load import LoadedSettings, load_settings
+from wildcast_server.settings.object_storage import Acceleration, ObjectStorageSettings
+from wildcast_server.settings.sections import (
+    ApiSettings,
+    DatabaseSettings,
+    EdgeSettings,
+    LogSettings,
+    ResultSettings,
+    WorkflowSettings,
+)
+from wildcast_server.settings.tree import Settings
+
+__all__ = [
+    "Acceleration",
+    "ApiSettings",
+    "DatabaseSettings",
+    "EdgeSettings",
+    "LoadedSettings",
+    "LogSettings",
+    "ObjectStorageSettings",
+    "ResultSettings",
+    "SettingLine",
+    "Settings",
+    "WorkflowSettings",
+    "describe",
+    "load_settings",
+]

@@ -20,7 +20,13 @@ CREATED = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def manifest_of(rows, **changes):
-    values = {"execution": "exec_1_10ed9d3c", "attempt": 1, "created_at": CREATED, "verified": "crc64nvme", "datasets": ()}
+    values = {
+        "execution": "exec_1_10ed9d3c",
+        "attempt": 1,
+        "created_at": CREATED,
+        "verified": "crc64nvme",
+        "datasets": (),
+    }
     return Manifest.of(rows, **{**values, **changes})
 
 
@@ -34,7 +40,9 @@ def forged(**changes):
     return gzip.compress(json.dumps(plain).encode())
 
 
-segments = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="/"), min_size=1, max_size=8)
+segments = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="/"), min_size=1, max_size=8
+)
 paths = st.lists(segments.filter(lambda s: s not in (".", "..")), min_size=1, max_size=3).map("/".join)
 
 

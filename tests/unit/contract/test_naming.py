@@ -23,7 +23,9 @@ def test_new_ids_have_the_form_and_differ():
     assert is_execution_id(first)
 
 
-@pytest.mark.parametrize("text", ["exec_1_10ed9d3", "exec_1_10ED9D3C", "xexec_1_10ed9d3c", "exec_1_10ed9d3c\n", "../x", ""])
+@pytest.mark.parametrize(
+    "text", ["exec_1_10ed9d3", "exec_1_10ED9D3C", "xexec_1_10ed9d3c", "exec_1_10ed9d3c\n", "../x", ""]
+)
 def test_other_texts_are_no_ids(text):
     """Nothing but the exact form counts."""
     assert not is_execution_id(text)
@@ -62,13 +64,16 @@ def test_quoted_keys_are_ascii_and_mean_the_same(key):
     assert unquote(quoted) == key
 
 
-@pytest.mark.parametrize("path", ["zarr.json", "a/zarr.json", "a.zarr/t/.zarray", "x/.zmetadata", MANIFEST_PATH])
+@pytest.mark.parametrize(
+    "path",
+    ["zarr.json", "a/zarr.json", "a.zarr/t/.zarray", "x/.zmetadata", MANIFEST_PATH, f"outputs/a/{MANIFEST_PATH}"],
+)
 def test_metadata_is_known_by_name(path):
     """What describes other objects is uploaded after them."""
     assert is_metadata(path)
 
 
-@pytest.mark.parametrize("path", ["a.zarr/t/0.0", "zarr.json/c/0", "my.zarray", "a/.wildcast/x"])
+@pytest.mark.parametrize("path", ["a.zarr/t/0.0", "zarr.json/c/0", "my.zarray", "a.wildcast/x", ".wildcast"])
 def test_data_is_everything_else(path):
     """A name that merely resembles metadata is data."""
     assert not is_metadata(path)

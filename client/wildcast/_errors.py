@@ -1,0 +1,232 @@
+"""Everything that the client raises on purpose.
+
+    WildcastError
+    ├── ApiError                     (has `status` and `details`)
+    │   ├── UnknownWorkflowError     (LookupError)
+    │   ├── UnknownExecutionError    (LookupError)
+    │   ├── InvalidParametersError   (ValueError; has `fields`)
+    │   ├── NotAuthorizedError       (PermissionError)
+    │   ├── ServerBusyError          (has `retry_after`)
+    │   ├── ServerUnavailableError   (ConnectionError)
+    │   └── UnexpectedAnswerError
+    ├── ExecutionError               (has `execution_id`)
+    │   ├── ExecutionFailedError     (has `reason`)
+    │   ├── ExecutionCancelledError
+    │   ├── ResultsExpiredError
+    │   ├── ResultsPendingError
+    │   └── WaitTimeoutError         (TimeoutError)
+    ├── ReadError                    (OSError)
+    │   ├── MissingFileError         (FileNotFoundError)
+    │   ├── AccessRefusedError       (PermissionError)
+    │   │   └── UrlExpiredError
+    │   ├── LostObjectError
+    │   ├── ResultChangedError
+    │   ├── TransferBrokenError
+    │   ├── StoreUnavailableError    (has `retry_after`)
+    │   ├── RangeNotSatisfiableError
+    │   ├── NoListingError
+    │   ├── DamagedManifestError
+    │   └── ReadOnlyError            (io.UnsupportedOperation)
+    ├── DatasetError                 (LookupError)
+    ├── UnsafePathError              (ValueError)
+    └── InvalidUrlError              (ValueError)
+
+Only a `MissingFileError` means that something was never written, so only that may be read as fill values: whoever reads
+zarr treats a `FileNotFoundError` so. No message ever holds a signature or a token.
+"""
+
+import io
+from typing import Any
+
+
+class WildcastError(Exception):
+    """The base of all of them."""
+
+
+class ApiError(WildcastError):
+    """The API answered with an error, or not at all.
+
+    Parameters
+    ----------
+    message
+        What happened, in the server's own words where it said something.
+    status
+        The HTTP status; None without an answer.
+    details
+        The particulars that the server sent.
+    """
+
+    def __init__(self, message: str, status: int | None = None, details: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.details = details
+
+    def __str__(self) -> str:
+        # LookupError's and OSError's own forms would decorate the sentence.
+        return str(self.args[0])
+
+
+class UnknownWorkflowError(ApiError, LookupError):
+    """The server exposes no workflow of that name; `Client.workflows` lists those that it does."""
+
+
+class UnknownExecutionError(ApiError, LookupError):
+    """The server knows no such execution of that workflow."""
+
+
+class InvalidParametersError(ApiError, ValueError):
+    """The workflow does not accept these parameters; `fields` says which and why."""
+
+    @property
+    def fields(self) -> list[dict[str, Any]]:
+        """One entry a field, as the server describes it: ``field`` and ``message`` at least."""
+        found = self.details.get("fields", ()) if isinstance(self.details, dict) else self.details
+        return [entry for entry in found or () if isinstance(entry, dict)]
+
+
+class NotAuthorizedError(ApiError, PermissionError):
+    """The server does not accept the token, or wants one; give it as `token` or in ``WILDCAST_TOKEN``."""
+
+
+class ServerBusyError(ApiError):
+    """The server takes no further executions now; `retry_after` says in how many seconds it may, if it said so."""
+
+    retry_after: float | None = None
+
+
+class ServerUnavailableError(ApiError, ConnectionError):
+    """The server cannot be reached, or is out of order."""
+
+
+class UnexpectedAnswerError(ApiError):
+    """Something answered that is not the API: a proxy's page, another service, or another version."""
+
+
+class ExecutionError(WildcastError):
+    """An execution has no results to read.
+
+    Parameters
+    ----------
+    message
+        What happened, and what to do.
+    execution_id
+        The execution that it is about.
+    """
+
+    def __init__(self, message: str, execution_id: str = "") -> None:
+        super().__init__(message)
+        self.execution_id = execution_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ExecutionFailedError(ExecutionError):
+    """The execution ended with an error.
+
+    Parameters
+    ----------
+    message
+        What happened.
+    execution_id
+        The execution that failed.
+    reason
+        The server's own account of it.
+    """
+
+    def __init__(self, message: str, execution_id: str = "", reason: str = "") -> None:
+        super().__init__(message, execution_id)
+        self.reason = reason
+
+
+class ExecutionCancelledError(ExecutionError):
+    """The execution was cancelled before it had results."""
+
+
+class ResultsExpiredError(ExecutionError):
+    """The results were kept for their time and have been removed; submit again."""
+
+
+class ResultsPendingError(ExecutionError):
+    """The execution has not ended yet; `Execution.wait` waits for it."""
+
+
+class WaitTimeoutError(ExecutionError, TimeoutError):
+    """The execution did not end in the time given; it goes on, and can be waited for again."""
+
+
+class ReadError(WildcastError, OSError):
+    """A file of a result could not be read."""
+
+
+class MissingFileError(ReadError, FileNotFoundError):
+    """The file was never part of the result."""
+
+
+class AccessRefusedError(ReadError, PermissionError):
+    """The CDN or the API refused the request; the file may well exist."""
+
+
+class UrlExpiredError(AccessRefusedError):
+    """The signed URL has ended; ask the API for a new one."""
+
+
+class LostObjectError(ReadError):
+    """The manifest lists the file, but the store does not have it any more: a defect, not a gap in the data."""
+
+
+class ResultChangedError(ReadError):
+    """The execution was published anew under another prefix while its earlier publication was being read."""
+
+
+class TransferBrokenError(ReadError):
+    """What arrived is not what was asked for: cut short, of another size, or changed on its way."""
+
+
+class StoreUnavailableError(ReadError):
+    """The CDN or the store cannot answer now, and could not in several tries.
+
+    Parameters
+    ----------
+    message
+        What happened.
+    retry_after
+        In how many seconds the server says that it can.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RangeNotSatisfiableError(ReadError):
+    """A range that begins at or behind the file's end; its text holds "not satisfiable", by which zarr knows it."""
+
+
+class NoListingError(ReadError):
+    """A listing was asked for, and nothing says which files there are."""
+
+
+class DamagedManifestError(ReadError):
+    """The manifest cannot be understood."""
+
+
+class ReadOnlyError(ReadError, io.UnsupportedOperation):
+    """Results are read, never written."""
+
+
+class DatasetError(WildcastError, LookupError):
+    """The result has no such dataset, or several and none was named."""
+
+
+class UnsafePathError(WildcastError, ValueError):
+    """A path that would leave the directory it is to be downloaded into."""
+
+
+class InvalidUrlError(WildcastError, ValueError):
+    """A URL that is neither the API's nor a wildcard signed one."""
+
+
+def shown(path: str) -> str:
+    """Quote a path for a message; zarr reads meaning into two words, and a path must not smuggle them in."""
+    return repr(path).replace("not satisfiable", "not-satisfiable")

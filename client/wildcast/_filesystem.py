@@ -1,0 +1,227 @@
+"""An fsspec filesystem over one wildcard signed URL."""
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fsspec.asyn import AsyncFileSystem
+from fsspec.spec import AbstractBufferedFile
+
+from wildcast._errors import MissingFileError, NoListingError, ReadOnlyError, shown
+from wildcast._listing import Entry, Listing
+from wildcast._publication import PublicationReader
+from wildcast._ranges import ByteRange
+from wildcast._retry import Retry
+from wildcast._sources import FixedSource, UrlSource
+from wildcast._transport import Transport
+from wildcast.contract.naming import check_key
+
+BLOCK = 1 << 20
+"""Bytes of one block of an opened file's cache."""
+
+
+class SignedFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
+    """A file opened for reading, with its blocks cached."""
+
+    DEFAULT_BLOCK_SIZE = BLOCK
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        data: bytes = self.fs.cat_file(self.path, start, end)
+        return data
+
+
+class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """The files of one publication, read through a CDN by a wildcard signed URL.
+
+    The synchronous methods run on fsspec's own event loop; the asynchronous ones, with a leading underscore, on
+    whatever loop awaits them, which is how zarr reads chunks concurrently. Paths are relative to the publication.
+
+    What is missing is decided by the manifest, where there is one: a file that it lists and the store lacks is an
+    error, never a gap. Without a manifest, only a 404 means that a file is missing, and nothing can be listed.
+
+    Parameters
+    ----------
+    source
+        A wildcard signed URL ``<base>/*?<query>``, or an object that renews one.
+    files
+        The publication's files and their sizes in bytes, if they are known already; not pickled.
+    retry
+        How often, and how soon, a request is repeated.
+    timeout
+        Seconds that a connection may stay silent.
+    **storage_options
+        fsspec's own: ``asynchronous``, ``loop``, ``batch_size``.
+
+    Raises
+    ------
+    InvalidUrlError
+        If the URL is not such a one.
+    """
+
+    protocol = "wildcast"
+    # An instance in fsspec's cache would outlive its result, and its renewed URL with it.
+    cachable = False
+
+    def __init__(
+        self,
+        source: str | UrlSource,
+        *,
+        files: Mapping[str, int] | None = None,
+        retry: Retry | None = None,
+        timeout: float = 60.0,
+        **storage_options: Any,
+    ) -> None:
+        # fsspec gives a loop for the synchronous methods to a synchronous filesystem only, and zarr wants to hear
+        # that it may await the others. This class can do both, so it says both.
+        storage_options.pop("asynchronous", None)
+        super().__init__(**storage_options)
+        self.asynchronous = True
+        self._source = FixedSource(source) if isinstance(source, str) else source
+        self._options = {"retry": retry, "timeout": timeout}
+        self._reader = PublicationReader(self._source, Transport(self._source, retry or Retry(), timeout), files)
+
+    def __repr__(self) -> str:
+        return f"<SignedFileSystem {self._source.base}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(SignedFileSystem, **self._options), (self._source,)
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """Describe the filesystem without its signature: enough to name it, not to read it."""
+        del include_password
+        name = f"{type(self).__module__}:{type(self).__name__}"
+        return {"cls": name, "protocol": self.protocol, "args": [f"{self._source.base}/*"]}
+
+    @property
+    def _fs_token(self) -> str:
+        # Of the base alone, so that dask's names for a task stay the same when the URL is renewed.
+        return hashlib.sha256(f"wildcast {self._source.base}".encode()).hexdigest()
+
+    @property
+    def fsid(self) -> str:
+        """A name for this publication that is the same in every process."""
+        return f"wildcast_{self._fs_token[:32]}"
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        key = check_key(_relative(path))
+        if not start and end is None:
+            return await self._reader.read(key)
+        wanted = await self._range(key, start or 0, end)
+        return b"" if wanted is None else await self._reader.read(key, wanted)
+
+    async def _range(self, key: str, start: int, end: int | None) -> ByteRange | None:
+        if end is not None and (start < 0 or end < 0):
+            size = (await self._reader.entry(key)).size or 0
+            start = max(size + start, 0) if start < 0 else start
+            end = size + end if end < 0 else end
+        return None if end is not None and start >= end else ByteRange(start, end)
+
+    async def _get_file(self, rpath: str, lpath: Any, callback: Any = None, **_: Any) -> None:
+        key, target = check_key(_relative(rpath)), Path(lpath)
+        known = self._reader.known
+        if known is not None and known.is_directory(key):
+            target.mkdir(parents=True, exist_ok=True)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        await self._reader.download(key, target, partial(_report, callback))
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> SignedFile:
+        if mode != "rb":
+            _refuse_writing()
+        options.setdefault("cache_type", "blockcache")
+        return SignedFile(self, path, mode, block_size or BLOCK, **options)
+
+    async def _info(self, path: str, **_: Any) -> dict[str, Any]:
+        key = _relative(path)
+        return _describe(await self._reader.entry(check_key(key) if key else key), path)
+
+    async def _exists(self, path: str, **_: Any) -> bool:
+        try:
+            await self._info(path)
+        except MissingFileError:
+            return False
+        return True
+
+    async def _isfile(self, path: str) -> bool:
+        return await self._type_of(path) == "file"
+
+    async def _isdir(self, path: str) -> bool:
+        return await self._type_of(path) == "directory"
+
+    async def _type_of(self, path: str) -> str | None:
+        # fsspec's own takes every error for "no", a refusal too.
+        try:
+            return str((await self._info(path))["type"])
+        except MissingFileError:
+            return None
+
+    async def _ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        key, listing = _relative(path), await self._listing()
+        entry = listing.entry(key)
+        if entry is None:
+            raise MissingFileError(f"There is no {shown(key)} in this result.")
+        entries = listing.children(key) if entry.size is None else [entry]
+        described = [_describe(child, path) for child in entries]
+        return described if detail else [info["name"] for info in described]
+
+    async def _walk(
+        self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "raise", **options: Any
+    ) -> AsyncIterator[Any]:
+        # fsspec's default omits what cannot be listed: a refusal would look like an empty directory.
+        async for step in super()._walk(path, maxdepth, topdown, on_error, **options):
+            yield step
+
+    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **options: Any) -> Any:
+        if maxdepth is not None or withdirs:
+            return await super()._find(path, maxdepth, withdirs, **options)
+        key, listing = _relative(path), await self._listing()
+        size = listing.size(key)
+        entries = (
+            [Entry(found, listing.size(found)) for found in listing.below(key)] if size is None else [Entry(key, size)]
+        )
+        infos = {info["name"]: info for info in (_describe(entry, "") for entry in entries)}
+        return infos if options.get("detail") else list(infos)
+
+    async def _listing(self) -> Listing:
+        listing = await self._reader.listing()
+        if listing is None:
+            raise NoListingError(
+                f"{self._source.base} has no manifest, so nothing says which files there are; open what you know "
+                "by its path, with consolidated metadata."
+            )
+        return listing
+
+    async def _pipe_file(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse_writing()
+
+    async def _put_file(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse_writing()
+
+    async def _cp_file(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse_writing()
+
+    async def _rm(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse_writing()
+
+
+def _relative(path: str) -> str:
+    return str(SignedFileSystem._strip_protocol(path)).strip("/")  # noqa: SLF001 - fsspec's name for a public hook
+
+
+def _describe(entry: Entry, asked: str) -> dict[str, Any]:
+    # zarr asks with a leading slash for what lies in the root, and cuts what it asked with off the names.
+    name = f"/{entry.path}" if asked.startswith("/") else entry.path
+    kind = "directory" if entry.size is None else "file"
+    return {"name": name, "size": entry.size or 0, "type": kind}
+
+
+def _report(callback: Any, done: int, total: int | None) -> None:
+    if callback is not None:
+        callback.set_size(total)
+        callback.absolute_update(done)
+
+
+def _refuse_writing() -> NoReturn:
+    raise ReadOnlyError("Results are read, never written; copy them elsewhere to change them.")

@@ -1,0 +1,46 @@
+"""Mappings from keys to bytes, for `xarray.open_zarr` and zarr."""
+
+from typing import TYPE_CHECKING
+
+from fsspec.mapping import FSMap
+
+from wildcast._filesystem import SignedFileSystem
+
+if TYPE_CHECKING:
+    from wildcast._result import Result
+
+
+def create_cloudfront_mapper(signed_url: str, zarr_path: str = "") -> FSMap:
+    """Map the keys of a zarr store behind a wildcard signed URL to their bytes.
+
+    Parameters
+    ----------
+    signed_url
+        ``<base>/*?<query>``. Nobody is asked for another one when it ends; `get_mapper` does that.
+    zarr_path
+        The store's path below the prefix, such as ``results.zarr``; empty for the prefix itself.
+
+    Returns
+    -------
+    FSMap
+        What ``xarray.open_zarr(mapper, consolidated=True)`` takes.
+
+    Raises
+    ------
+    InvalidUrlError
+        If the URL is not such a one.
+    """
+    return FSMap(zarr_path.strip("/"), SignedFileSystem(signed_url))
+
+
+def get_mapper(result: "Result", zarr_path: str = "") -> FSMap:
+    """Map the keys of a zarr store in `result` to their bytes; its URL is renewed while it is read.
+
+    Parameters
+    ----------
+    result
+        Of an execution that has completed.
+    zarr_path
+        The store's path in the result; empty for the result itself.
+    """
+    return result.mapper(zarr_path)

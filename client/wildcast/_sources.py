@@ -1,0 +1,253 @@
+"""Where a filesystem's URL comes from, and how it stays fresh."""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from wildcast._errors import ApiError, InvalidUrlError, ResultChangedError
+from wildcast.contract.naming import quote_key
+from wildcast.contract.policy import SignedUrl, parse_signed_url
+
+if TYPE_CHECKING:
+    from wildcast._api import Api
+
+RENEW_BEFORE = 60.0
+"""Seconds before its end at which a URL is renewed; a quarter of its lifetime where that is shorter."""
+
+_ASK_AGAIN = 5.0
+"""Seconds for which an attempt to renew a URL that failed is not repeated."""
+
+
+class UrlSource(ABC):
+    """Says under which URL and with which headers the files of a publication are read, now."""
+
+    @property
+    @abstractmethod
+    def base(self) -> str:
+        """The prefix's URL without signature and trailing slash; it stays the same when the URL is renewed."""
+
+    @abstractmethod
+    def current(self) -> SignedUrl:
+        """Return the URL as it is known, at once."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What goes along with each request."""
+        return {}
+
+    @property
+    def expects_listing(self) -> bool:
+        """Whether the prefix is known to be a publication, so that a missing manifest means that it is gone."""
+        return False
+
+    def is_due(self) -> bool:
+        """Whether `renew` should be called before the next request."""
+        return False
+
+    def renew(self, stale: SignedUrl) -> SignedUrl | None:
+        """Return another URL than `stale`, or None if nobody can be asked; may wait for the network."""
+        del stale
+        return None
+
+    def files(self) -> Mapping[str, int] | None:
+        """Return the files and their sizes as the API knows them, or None; may wait for the network."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base})"
+
+
+class FixedSource(UrlSource):
+    """A wildcard signed URL that somebody handed over; it is pickled whole, because that is all there is.
+
+    Parameters
+    ----------
+    signed_url
+        ``<base>/*?<query>``.
+
+    Raises
+    ------
+    InvalidUrlError
+        If it is no such URL.
+    """
+
+    def __init__(self, signed_url: str) -> None:
+        self._url = parse(signed_url)
+
+    @property
+    def base(self) -> str:
+        """The prefix's URL."""
+        return self._url.base
+
+    def current(self) -> SignedUrl:
+        """Return the URL."""
+        return self._url
+
+
+class ApiSource(UrlSource):
+    """A signed URL that the API renews.
+
+    Pickled it carries the API's address, the execution and the current URL, never the token: another process
+    takes that from ``WILDCAST_TOKEN``.
+
+    Parameters
+    ----------
+    api
+        Whom to ask.
+    workflow, execution_id
+        What to ask for.
+    first
+        The URL to begin with.
+    clock, wall
+        Seconds on a steady clock, and seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        api: "Api",
+        workflow: str,
+        execution_id: str,
+        first: SignedUrl,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._api, self._workflow, self._execution_id = api, workflow, execution_id
+        self._clock, self._wall = clock, wall
+        self._lock = threading.Lock()
+        self._failure: tuple[float, ApiError] | None = None
+        self._take(first)
+
+    def _take(self, url: SignedUrl) -> None:
+        self._url = url
+        lifetime = 0.0 if url.expires_at is None else url.expires_at.timestamp() - self._wall()
+        # On the steady clock: a wrong wall clock then costs a refused request, not a renewal with each read.
+        self._due = self._clock() + lifetime - min(RENEW_BEFORE, lifetime / 4) if lifetime > 0 else float("inf")
+
+    @property
+    def base(self) -> str:
+        """The prefix's URL."""
+        return self._url.base
+
+    @property
+    def expects_listing(self) -> bool:
+        """Always: the API has said that it is a publication."""
+        return True
+
+    def current(self) -> SignedUrl:
+        """Return the newest URL."""
+        return self._url
+
+    def is_due(self) -> bool:
+        """Whether the URL is about to end."""
+        return self._clock() >= self._due
+
+    def renew(self, stale: SignedUrl) -> SignedUrl | None:
+        """Ask the API for another URL, once however many callers wait.
+
+        Raises
+        ------
+        ApiError
+            If the API does not answer, or with an error.
+        ResultChangedError
+            If the execution was published anew under another prefix.
+        """
+        with self._lock:
+            if self._url is not stale:
+                return self._url
+            self._repeat_failure()
+            self._due = self._clock() + _ASK_AGAIN
+            try:
+                self._take(self._ask())
+            except ApiError as error:
+                self._failure = (self._clock(), error)
+                raise
+            return self._url
+
+    def _repeat_failure(self) -> None:
+        # Whoever waited while another asked in vain gets that answer, and does not ask again one after the other.
+        if self._failure is not None and self._clock() - self._failure[0] < _ASK_AGAIN:
+            raise self._failure[1]
+
+    def _ask(self) -> SignedUrl:
+        metadata = self._api.results(self._workflow, self._execution_id, listed=False)
+        if metadata.signed_url is None:
+            raise ApiError(f"The API gives no signed URL for {self._execution_id} any more; open the result again.")
+        fresh = parse(metadata.signed_url)
+        if fresh.base != self._url.base:
+            raise ResultChangedError(
+                f"{self._execution_id} was published anew under another address; open the result again."
+            )
+        return fresh
+
+    def files(self) -> Mapping[str, int] | None:
+        """Return the files that the API lists."""
+        return self._api.listing(self._workflow, self._execution_id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"api": self._api, "workflow": self._workflow, "execution_id": self._execution_id, "first": self._url}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # the constructor's own arguments, from __getstate__
+
+
+class ServerSource(UrlSource):
+    """Files that the API itself serves, with the API's token and no signature; pickled without the token.
+
+    Parameters
+    ----------
+    api
+        Who serves them.
+    workflow, execution_id
+        Whose they are.
+    """
+
+    def __init__(self, api: "Api", workflow: str, execution_id: str) -> None:
+        self._api, self._workflow, self._execution_id = api, workflow, execution_id
+        path = f"/v1/infer/{quote_key(workflow)}/{quote_key(execution_id)}/results/{quote_key(execution_id)}"
+        self._url = SignedUrl(base=f"{api.base_url}{path}", query="", policy=None, expires_at=None)
+
+    @property
+    def base(self) -> str:
+        """The URL below which the API serves the files."""
+        return self._url.base
+
+    @property
+    def expects_listing(self) -> bool:
+        """Always: the API has said that it has results."""
+        return True
+
+    def current(self) -> SignedUrl:
+        """Return the URL."""
+        return self._url
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The API's token."""
+        return self._api.authorization
+
+    def files(self) -> Mapping[str, int] | None:
+        """Return the files that the API lists."""
+        return self._api.listing(self._workflow, self._execution_id)
+
+
+def parse(signed_url: str) -> SignedUrl:
+    """Parse a wildcard signed URL; its end may be unknown.
+
+    Raises
+    ------
+    InvalidUrlError
+        If it is no such URL; the sentence does not repeat it.
+    """
+    try:
+        return parse_signed_url(signed_url)
+    except ValueError as error:
+        raise InvalidUrlError(f"This is no wildcard signed URL such as https://…/prefix/*?Policy=…: {error}") from None
+
+
+def has_ended(url: SignedUrl, now: datetime | None = None) -> bool:
+    """Whether the URL's own end has passed, as far as this machine's clock can tell."""
+    return url.expires_at is not None and url.expires_at <= (now or datetime.now(UTC))

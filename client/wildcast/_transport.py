@@ -1,0 +1,199 @@
+"""Requests below a signed prefix: retried where that helps, renewed where the URL has ended, never guessed at.
+
+What an answer means is settled here once (Amazon CloudFront's and S3's answers; RFC 9110 for the rest):
+
+======================================  ==========================================================
+404                                     `MissingFileError`; the filesystem asks the manifest about it
+401, 403                                renewed and repeated once, then `AccessRefusedError` or `UrlExpiredError`
+416 to a range                          `RangeNotSatisfiableError`
+408, 425, 429, 5xx, a broken network    repeated, then `StoreUnavailableError`
+too few bytes, an encoding, a redirect  repeated, then `TransferBrokenError`
+======================================  ==========================================================
+"""
+
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from wildcast._errors import (
+    AccessRefusedError,
+    ApiError,
+    MissingFileError,
+    RangeNotSatisfiableError,
+    ReadError,
+    StoreUnavailableError,
+    TransferBrokenError,
+    UrlExpiredError,
+    shown,
+)
+from wildcast._retry import Retry, parse_retry_after
+from wildcast._sessions import CONNECT_SECONDS, proxy_for, session_of_running_loop
+from wildcast._sources import UrlSource, has_ended
+from wildcast.contract.naming import quote_key
+from wildcast.contract.policy import SignedUrl
+
+T = TypeVar("T")
+
+OK = 200
+PARTIAL = 206
+UNAUTHORIZED = 401
+FORBIDDEN = 403
+MISSING = 404
+NOT_SATISFIABLE = 416
+_TRANSIENT = frozenset({408, 425, 429})
+_SERVER_ERRORS = range(500, 600)
+_REDIRECTS = range(300, 400)
+
+Receive = Callable[[aiohttp.ClientResponse], Awaitable[T]]
+"""Reads a good answer's body; called again, from the beginning, for each attempt."""
+
+
+class Transport:
+    """Makes the requests of one filesystem.
+
+    Parameters
+    ----------
+    source
+        The URL and its renewal.
+    retry
+        How often, and how soon, a request is repeated.
+    timeout
+        Seconds that a connection may stay silent.
+    """
+
+    def __init__(self, source: UrlSource, retry: Retry, timeout: float) -> None:
+        self._source = source
+        self._retry = retry
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=timeout)
+        self._proxy = proxy_for(source.base)
+        self._renewing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+
+    async def request(
+        self, path: str, receive: Receive[T], *, method: str = "GET", headers: Callable[[], Mapping[str, str]] = dict
+    ) -> T:
+        """Request one file and hand its answer to `receive`, which is called for 200 and 206 only.
+
+        `headers` is asked before each attempt, so that a download can go on where it was broken off.
+
+        Raises
+        ------
+        ReadError
+            As the table of this module says.
+        """
+        failures, renewed = 0, False
+        while True:
+            link = await self._fresh_link()
+            try:
+                return await self._attempt(link, path, receive, method, dict(headers()))
+            except AccessRefusedError as refusal:
+                if renewed or not await self._renew_after(refusal, link):
+                    raise
+                renewed = True
+            except (StoreUnavailableError, TransferBrokenError) as error:
+                failures += 1
+                if not self._retry.allows(failures):
+                    raise
+                await asyncio.sleep(self._retry.pause(failures, getattr(error, "retry_after", None)))
+
+    async def _attempt(
+        self, link: SignedUrl, path: str, receive: Receive[T], method: str, headers: dict[str, str]
+    ) -> T:
+        request = session_of_running_loop().request(
+            method,
+            url_of(link, path),
+            headers={**headers, **self._source.headers},
+            allow_redirects=False,
+            timeout=self._timeout,
+            proxy=self._proxy,
+        )
+        # No cause: aiohttp's own texts and objects carry the URL with its signature.
+        try:
+            async with request as response:
+                _raise_for_status(response, path, link, ranged="Range" in headers)
+                return await receive(response)
+        except aiohttp.ClientPayloadError:
+            raise TransferBrokenError(f"Reading {shown(path)} broke off in the middle; try again.") from None
+        except (aiohttp.InvalidURL, aiohttp.ClientConnectorCertificateError) as error:
+            raise ReadError(f"{_where(link)} cannot be connected to ({type(error).__name__}).") from None
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise StoreUnavailableError(
+                f"{_where(link)} could not be reached for {shown(path)} ({type(error).__name__}); "
+                "check the network and try again."
+            ) from None
+
+    async def _fresh_link(self) -> SignedUrl:
+        link = self._source.current()
+        if not self._source.is_due():
+            return link
+        try:
+            return await self._renew(link, only_if_due=True) or link
+        except ApiError:
+            return link  # It may still be good; if it is not, the refusal says so.
+
+    async def _renew_after(self, refusal: AccessRefusedError, link: SignedUrl) -> bool:
+        try:
+            return await self._renew(link) is not None
+        except ApiError as error:
+            raise type(refusal)(f"{refusal} Renewing the URL failed: {error}") from error
+
+    async def _renew(self, stale: SignedUrl, *, only_if_due: bool = False) -> SignedUrl | None:
+        # One thread for each loop at most, however many readers wait; the source sees to one over all loops.
+        async with self._renewing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            if only_if_due and not self._source.is_due():
+                return self._source.current()
+            return await asyncio.to_thread(self._source.renew, stale)
+
+
+def url_of(link: SignedUrl, path: str) -> URL:
+    """Return the URL of one file: its name percent-encoded once, the query exactly as it was signed."""
+    query = f"?{link.query}" if link.query else ""
+    return URL(f"{link.base.rstrip('/')}/{quote_key(path)}{query}", encoded=True)
+
+
+def _raise_for_status(response: aiohttp.ClientResponse, path: str, link: SignedUrl, *, ranged: bool) -> None:
+    status = response.status
+    if status in (OK, PARTIAL):
+        _check_plain(response, path)
+        return
+    if status == MISSING:
+        raise MissingFileError(f"There is no {shown(path)} in this result.")
+    if status in (UNAUTHORIZED, FORBIDDEN):
+        raise _refusal(path, status, link)
+    if status == NOT_SATISFIABLE and ranged:
+        raise RangeNotSatisfiableError(f"The range asked for is not satisfiable: {shown(path)} is shorter.")
+    if status in _TRANSIENT or status in _SERVER_ERRORS:
+        wait = parse_retry_after(response.headers.get("Retry-After"))
+        raise StoreUnavailableError(f"{_where(link)} answered {status} for {shown(path)}; try again later.", wait)
+    if status in _REDIRECTS:
+        raise TransferBrokenError(
+            f"{_where(link)} redirects {shown(path)} elsewhere; a login page or proxy may be in between."
+        )
+    raise ReadError(f"{_where(link)} answered {status} for {shown(path)}, which no reader can use.")
+
+
+def _check_plain(response: aiohttp.ClientResponse, path: str) -> None:
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise TransferBrokenError(f"{shown(path)} arrived encoded as {encoding[:20]!r}, although plain was asked for.")
+
+
+def _refusal(path: str, status: int, link: SignedUrl) -> AccessRefusedError:
+    if has_ended(link):
+        return UrlExpiredError(
+            f"The signed URL ended at {link.expires_at}, so {shown(path)} cannot be read; get a new one from the API."
+        )
+    return AccessRefusedError(
+        f"{_where(link)} refused {shown(path)} ({status}); the URL may belong to another prefix or network, "
+        "or its key may have been withdrawn. Get a new one from the API."
+    )
+
+
+def _where(link: SignedUrl) -> str:
+    parts = urlsplit(link.base)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}"

@@ -1,0 +1,74 @@
+"""Which HTTP answer each of our errors becomes."""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from wildcast.contract.naming import InvalidPathError
+from wildcast_server import errors
+from wildcast_server.http.problems import problem
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = {"Retry-After": "5"}
+"""Seconds; for what may work a moment later."""
+
+STATUS: dict[type[Exception], HTTPStatus] = {
+    errors.UnknownWorkflowError: HTTPStatus.NOT_FOUND,
+    errors.UnknownExecutionError: HTTPStatus.NOT_FOUND,
+    errors.NotFoundError: HTTPStatus.NOT_FOUND,
+    errors.InvalidParametersError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.StatusConflictError: HTTPStatus.CONFLICT,
+    errors.ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.NetworkError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreError: HTTPStatus.BAD_GATEWAY,
+    InvalidPathError: HTTPStatus.BAD_REQUEST,
+}
+"""The most specific class that is listed decides."""
+
+
+def status_of(error: Exception) -> HTTPStatus:
+    """Return the status that `STATUS` gives the error's class, else 500."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` leave as an error body with `error`, `details` and `detail`."""
+    for kind in (errors.WildcastServerError, InvalidPathError):
+        app.add_exception_handler(kind, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _ours(_request: Request, error: Exception) -> Response:
+    status = status_of(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("answering %d: %s", status, error)
+    headers = RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return problem(status, str(error), details=getattr(error, "fields", None), headers=headers)
+
+
+async def _invalid_request(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    fields = [
+        {"field": ".".join(map(str, entry["loc"][1:])), "message": entry["msg"], "type": entry["type"]}
+        for entry in error.errors()
+    ]
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the request's body is not what this route takes", details=fields)
+
+
+async def _http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+
+
+async def _unexpected(_request: Request, error: Exception) -> Response:
+    # Starlette raises it again after this answer, so that the server logs it with its traceback.
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, f"the server met an unexpected {type(error).__name__}; its log says more"
+    )

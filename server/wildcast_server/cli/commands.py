@@ -1,0 +1,227 @@
+"""The commands of `wildcast-server`. Each imports what it needs when it runs, so that all start fast."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from wildcast._version import __version__
+from wildcast_server.errors import WildcastServerError
+
+if TYPE_CHECKING:
+    from wildcast_server.settings import LoadedSettings, Settings
+
+
+CONFIG_COLUMN = 60
+"""Where `config` begins to say where a value came from, if the value leaves room."""
+
+
+class OneSentence(click.ClickException):
+    """An error of ours, shown without a traceback."""
+
+    def show(self, file: Any = None) -> None:
+        """Print the sentence to standard error."""
+        click.echo(f"wildcast-server: {self.message}", file=file or sys.stderr)
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn our errors into a sentence and exit code 1."""
+    try:
+        yield
+    except WildcastServerError as error:
+        raise OneSentence(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What was said before the command's name."""
+
+    config_file: Path | None
+    values: dict[str, Any]
+
+    def load(self, **arguments: Any) -> "LoadedSettings":
+        """Read the settings; what a command's own options say comes first."""
+        from wildcast_server.settings import load_settings
+
+        given = {name: value for name, value in arguments.items() if value is not None}
+        with one_sentence():
+            return load_settings(nested({**self.values, **given}), config_file=self.config_file)
+
+    def start(self, **arguments: Any) -> "Settings":
+        """Read the settings and set logging up accordingly."""
+        from wildcast_server.wiring.logs import set_up_logging
+
+        settings = self.load(**arguments).settings
+        set_up_logging(settings.log)
+        return settings
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn ``{"a.b": 1}`` into ``{"a": {"b": 1}}``."""
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, last = name.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[last] = value
+    return tree
+
+
+def parse_assignment(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    """Read ``section.name=value`` pairs; a value is YAML, so that numbers, booleans and lists can be given."""
+    import yaml
+
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{text!r} has not the form section.name=value")
+        try:
+            values[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise click.BadParameter(f"the value of {name} is not YAML") from error
+    return values
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="wildcast-server")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Configuration file [default: $WILDCAST_CONFIG or ./config.yaml]."
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=parse_assignment,
+    help="Set one setting, such as object_storage.bucket=my-bucket; repeatable, before everything else.",
+)
+@click.pass_context
+def cli(context: click.Context, config: Path | None, values: dict[str, Any]) -> None:
+    """Run workflows, publish what they write, and sign the URLs under which it is read."""
+    context.obj = Invocation(config, values)
+
+
+@cli.command()
+@click.option("--port", type=int, help="Where the API listens (0: any free port).")
+@click.option("--edge-port", type=int, help="Where the edge listens (0: any free port).")
+@click.pass_obj
+def serve(invocation: Invocation, port: int | None, edge_port: int | None) -> None:
+    """Run API, worker and edge until SIGINT or SIGTERM."""
+    settings = invocation.start(**{"api.port": port, "edge.port": edge_port})
+    from wildcast_server.wiring.stack import Stack
+
+    with one_sentence(), Stack(settings) as stack:
+        click.echo(f"API   {stack.api_url}/docs", err=True)
+        if stack.edge_url:
+            click.echo(f"edge  {stack.edge_url}", err=True)
+        stack.wait()
+
+
+@cli.command()
+@click.option("--port", type=int, help="Where it listens (0: any free port).")
+@click.pass_obj
+def edge(invocation: Invocation, port: int | None) -> None:
+    """Run an edge alone: it checks signed URLs and serves the configured store."""
+    settings = invocation.start(**{"edge.port": port})
+    from wildcast_server.wiring.stack import EdgeAlone
+
+    with one_sentence(), EdgeAlone(settings) as running:
+        click.echo(f"edge  {running.edge_url}", err=True)
+        running.wait()
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the publication [default: the directory's own].")
+@click.pass_obj
+def publish(invocation: Invocation, directory: Path, name: str | None) -> None:
+    """Upload DIRECTORY to the configured store, verify it, and print its metadata as JSON.
+
+    No server is needed. Publishing an unchanged directory again is the same publication; a changed one goes beside it,
+    as NAME-2, since what a reader may have seen is never rewritten.
+    """
+    settings = invocation.start()
+    from wildcast_server.wiring.publishing import publish_alone
+
+    with one_sentence():
+        metadata = publish_alone(settings, directory, name)
+    click.echo(msgspec.json.format(msgspec.json.encode(metadata)))
+
+
+@cli.command()
+@click.argument("prefix")
+@click.option(
+    "--expires-in", type=int, metavar="SECONDS", help="Lifetime [default: object_storage.signed_url_expires_in]."
+)
+@click.option(
+    "--starts",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]),
+    help="Valid only from then on, such as 2026-01-31T12:00:00+0000.",
+)
+@click.option("--ip", help="Valid only for this IPv4 address or network, such as 192.0.2.0/24.")
+@click.option("--cookies", is_flag=True, help="Print signed cookies, as JSON, instead of a URL.")
+@click.pass_obj
+def sign(
+    invocation: Invocation, prefix: str, expires_in: int | None, starts: datetime | None, ip: str | None, cookies: bool
+) -> None:
+    """Print a signed URL for everything below PREFIX, such as outputs/exec_1769560728_10ed9d3c."""
+    settings = invocation.start()
+    from wildcast_server.wiring.publishing import configured_signer
+
+    with one_sentence():
+        signer = configured_signer(settings)
+        if cookies:
+            click.echo(
+                json.dumps(signer.sign_cookies(prefix.strip("/"), expires_in=expires_in, starts=starts, ip=ip).cookies)
+            )
+        else:
+            click.echo(signer.sign_prefix(prefix.strip("/"), expires_in=expires_in, starts=starts, ip=ip).url)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object by name: value and source.")
+@click.pass_obj
+def config(invocation: Invocation, as_json: bool) -> None:
+    """Print every setting with where its value came from; secrets are hidden."""
+    from wildcast_server.settings import describe
+
+    lines = describe(invocation.load())
+    if as_json:
+        click.echo(json.dumps({line.name: {"value": line.value, "source": line.source} for line in lines}, indent=2))
+        return
+    for line in lines:
+        click.echo(f"{f'{line.name} = {line.value}':<{CONFIG_COLUMN}}  # {line.source}")
+
+
+@cli.command()
+@click.pass_obj
+def migrate(invocation: Invocation) -> None:
+    """Bring the records' database to this version's schema."""
+    settings = invocation.start()
+    from wildcast_server.records import migrate as migrate_records
+    from wildcast_server.records import open_engine
+
+    with one_sentence():
+        migrate_records(open_engine(settings.database_url.get_secret_value()))
+    click.echo("the database has the schema of this version")
+
+
+@cli.command()
+@click.option("--directory", type=click.Path(path_type=Path), help="Where everything goes [default: demo in data_dir].")
+@click.pass_obj
+def demo(invocation: Invocation, directory: Path | None) -> None:
+    """Publish a real climate projection and open it, checked, through a signed URL."""
+    from wildcast_server.demo import demo_settings, run_demo
+
+    with one_sentence():
+        run_demo(demo_settings(invocation, directory), sys.stdout)

@@ -1,0 +1,79 @@
+"""The child process of a runner: ``python -m wildcast_server.jobs.runner_process <descriptor of a socket>``.
+
+Workflows run in the main thread, where signal handlers and many libraries expect to be; another thread listens.
+"""
+
+import faulthandler
+import os
+import queue
+import socket
+import sys
+import threading
+from io import TextIOWrapper
+
+from wildcast_server.jobs import protocol
+from wildcast_server.jobs.guard import kill_own_group, start_guard
+from wildcast_server.jobs.host import Host
+
+Job = tuple[protocol.Run, threading.Event]
+
+
+class Listener:
+    """Receives what the worker says, in a thread; when the worker is gone, so is this process and its group."""
+
+    def __init__(self, channel: protocol.Channel) -> None:
+        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._messages = channel.to_process()
+        self._cancelled: dict[str, threading.Event] = {}
+
+    def load(self) -> protocol.Load:
+        """Return the first message."""
+        first = next(self._messages, None)
+        if isinstance(first, protocol.Load):
+            return first
+        raise SystemExit("the worker is gone, or this is not its socket")
+
+    def start(self) -> None:
+        """Listen from now on."""
+        threading.Thread(target=self._listen, name="runner-listener", daemon=True).start()
+
+    def forget(self, execution_id: str) -> None:
+        """Drop the cancellation of an execution that has ended."""
+        self._cancelled.pop(execution_id, None)
+
+    def _listen(self) -> None:
+        for message in self._messages:
+            match message:
+                case protocol.Run():
+                    event = self._cancelled.setdefault(message.execution_id, threading.Event())
+                    self.jobs.put((message, event))
+                case protocol.Cancel():
+                    # It may overtake the run.
+                    self._cancelled.setdefault(message.execution_id, threading.Event()).set()
+                case protocol.Exit():
+                    self.jobs.put(None)
+        kill_own_group()
+
+
+def main() -> None:
+    """Host workflows until the worker says `Exit` or is gone."""
+    descriptor = int(sys.argv[1])
+    # What the workflows start must not hold the socket open.
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 - the standard library's signature
+    start_guard(descriptor)
+    faulthandler.enable()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    channel = protocol.Channel(socket.socket(fileno=descriptor))
+    listener = Listener(channel)
+    host = Host(listener.load(), channel)
+    listener.start()
+    while (job := listener.jobs.get()) is not None:
+        request, cancelled = job
+        host.run(request, cancelled)
+        listener.forget(request.execution_id)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Running one execution: compute, publish, finalise; and taking up again what a restart interrupted."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wildcast.contract.status import ExecutionStatus
+from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
+from wildcast_server.errors import (
+    ExecutionCancelledError,
+    StatusConflictError,
+    WildcastServerError,
+    WorkflowFailedError,
+)
+from wildcast_server.jobs import JobEngine, Runner, RunRequest
+from wildcast_server.publish import Published
+from wildcast_server.records import Records
+
+logger = logging.getLogger(__name__)
+
+Publish = Callable[[Path, Execution], Published]
+"""Publishes an output directory as that execution's."""
+
+MAX_ATTEMPTS = 3
+"""After so many computations that the service did not survive, the execution is at fault."""
+
+WAITING_OR_ACTIVE = (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.PENDING_RESULTS)
+
+
+@dataclass(frozen=True)
+class RunExecution:
+    """Take one execution from `queued` to its end.
+
+    Parameters
+    ----------
+    output_root
+        Each execution writes into ``<output_root>/<execution id>``.
+    keep_local_output
+        Whether that directory stays once a publication of it is verified elsewhere; after a failure it always stays.
+    """
+
+    records: Records
+    runner: Runner
+    publish: Publish
+    output_root: Path
+    keep_local_output: bool
+
+    def __call__(self, execution_id: str) -> None:
+        """Run it; a failure ends in the record, not in an exception."""
+        try:
+            execution = self.records.change(
+                execution_id, expected=ExecutionStatus.QUEUED, to=ExecutionStatus.RUNNING, started_at=utc_now()
+            )
+        except StatusConflictError as conflict:
+            logger.info("%s is not run: %s", execution_id, conflict)
+            return
+        directory = self.output_root / execution.id
+        try:
+            self._compute(execution, directory)
+            execution = self._advance(execution, ExecutionStatus.PENDING_RESULTS)
+            published = self.publish(directory, execution)
+            self._advance(execution, ExecutionStatus.COMPLETED, ended_at=utc_now(), published=as_record(published))
+        except StatusConflictError as conflict:
+            logger.warning("%s was changed by somebody else while it ran: %s", execution_id, conflict)
+        except ExecutionCancelledError:
+            self._put_back(execution)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the record must say so and the worker must live
+            self._fail(execution, error)
+        else:
+            self._clean_up(directory, published)
+
+    def _compute(self, execution: Execution, directory: Path) -> None:
+        # What an earlier attempt left is not this attempt's output.
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        request = RunRequest(
+            execution_id=execution.id,
+            workflow=execution.workflow_name,
+            parameters=execution.parameters,
+            output_directory=directory,
+        )
+
+        def record_progress(progress: dict[str, Any]) -> None:
+            self.records.set_progress(execution.id, execution.attempt, progress)
+
+        self.runner.run(request, record_progress)
+
+    def _advance(self, execution: Execution, to: ExecutionStatus, **fields: Any) -> Execution:
+        return self.records.change(execution.id, expected=execution.status, to=to, attempt=execution.attempt, **fields)
+
+    def _put_back(self, execution: Execution) -> None:
+        """Queue the execution again: the service interrupted it in order to stop, and its next start takes it up."""
+        logger.warning("%s was interrupted and waits for the next start", execution.id)
+        self.records.change(
+            execution.id,
+            expected=execution.status,
+            to=ExecutionStatus.QUEUED,
+            attempt=execution.attempt,
+            started_at=None,
+            progress=None,
+        )
+
+    def _fail(self, execution: Execution, error: Exception) -> None:
+        if isinstance(error, WorkflowFailedError):
+            logger.error("%s failed: %s\n%s", execution.id, error, error.traceback)
+        else:
+            logger.error("%s failed: %s", execution.id, error, exc_info=not isinstance(error, WildcastServerError))
+        reason = str(error) if isinstance(error, WildcastServerError) else f"{type(error).__name__}: {error}"
+        try:
+            self._advance(
+                self.records.get(execution.id), ExecutionStatus.FAILED, ended_at=utc_now(), error_message=reason
+            )
+        except StatusConflictError as conflict:
+            logger.warning("%s was ended by somebody else: %s", execution.id, conflict)
+
+    def _clean_up(self, directory: Path, published: Published) -> None:
+        if published.storage_type == "server" or self.keep_local_output:
+            return
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def as_record(published: Published) -> PublicationRecord:
+    """Reduce a publication to what the records keep of it."""
+    return PublicationRecord(
+        storage_type=published.storage_type,
+        publication=published.publication,
+        datasets=published.datasets,
+        upload=published.upload,
+    )
+
+
+def resume_unfinished(records: Records, jobs: JobEngine) -> list[str]:
+    """Queue again what was waiting or active when the service last stopped; return the ids.
+
+    An execution that was active begins a new attempt, unless it has had `MAX_ATTEMPTS`: then it fails.
+    """
+    resumed = []
+    for execution in records.unfinished():
+        if execution.status is not ExecutionStatus.QUEUED and not _requeue(records, execution):
+            continue
+        jobs.enqueue(execution.id)
+        resumed.append(execution.id)
+    return resumed
+
+
+def _requeue(records: Records, execution: Execution) -> bool:
+    if execution.attempt >= MAX_ATTEMPTS:
+        records.change(
+            execution.id,
+            expected=execution.status,
+            to=ExecutionStatus.FAILED,
+            ended_at=utc_now(),
+            error_message=f"the service stopped {MAX_ATTEMPTS} times while it ran this; it is not tried again",
+        )
+        return False
+    records.change(
+        execution.id,
+        expected=execution.status,
+        to=ExecutionStatus.QUEUED,
+        new_attempt=execution.attempt + 1,
+        started_at=None,
+        progress=None,
+    )
+    return True

@@ -1,0 +1,21 @@
+"""Building the edge of our own."""
+
+from starlette.types import ASGIApp
+
+from wildcast_server.edge import create_edge
+from wildcast_server.settings import Settings
+from wildcast_server.signing.verify import Verifier
+from wildcast_server.store import ObjectStore
+from wildcast_server.wiring.publishing import KeyPair
+
+
+def has_own_edge(settings: Settings) -> bool:
+    """Whether results are read through our own edge: object storage is on, and no CloudFront distribution is named."""
+    storage = settings.object_storage
+    return storage.enabled and settings.edge.enabled and not storage.has_cloudfront
+
+
+def build_edge(settings: Settings, store: ObjectStore, key_pair: KeyPair, edge_url: str) -> ASGIApp:
+    """Build the edge that accepts what `key_pair` signed for `edge_url`."""
+    verifier = Verifier({key_pair.id: key_pair.private_key.public_key()})
+    return create_edge(store, verifier, public_url=edge_url, cors_origins=settings.edge.cors_origins)

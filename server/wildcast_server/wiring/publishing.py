@@ -1,0 +1,133 @@
+"""Building what publishes and signs: store, transfer, publisher, signer. Free of web framework, database and engine."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from wildcast.contract.status import ExecutionStatus
+from wildcast.contract.wire import ResultMetadata, files_of
+from wildcast_server.errors import SettingsError
+from wildcast_server.publish import Publisher
+from wildcast_server.settings import ObjectStorageSettings, Settings
+from wildcast_server.signing import CloudFrontSigner, PrivateKey, Signer, keys
+from wildcast_server.store import ObjectStore, StoreOptions, open_store
+from wildcast_server.transfer import Transfer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A signing key under the id by which URLs name it."""
+
+    id: str
+    private_key: PrivateKey
+
+
+def build_store(settings: Settings) -> ObjectStore:
+    """Open the store of publications."""
+    storage = settings.object_storage
+    _announce(storage)
+    return open_store(settings.store_uri, store_options(storage))
+
+
+def build_publisher(settings: Settings, store: ObjectStore) -> Publisher:
+    """Put together what publishes into `store`."""
+    storage = settings.object_storage
+    transfer = Transfer(store, max_concurrency=storage.max_concurrency, part_size=storage.multipart_chunksize)
+    return Publisher(store, transfer, prefix=storage.prefix)
+
+
+def build_key_pair(settings: Settings) -> KeyPair:
+    """Load the configured key pair, or the embedded edge's own, which the first start generates.
+
+    Raises
+    ------
+    SettingsError
+        If a configured key cannot be used.
+    """
+    storage = settings.object_storage
+    if storage.signing_key is None or storage.cloudfront_key_pair_id is None:
+        return _own_key_pair(settings.data_dir / "keys" / "edge.pem")
+    try:
+        private_key = keys.load_private_key(storage.signing_key.get_secret_value())
+    except ValueError as error:
+        raise SettingsError(f"object_storage.cloudfront_private_key cannot be used: {error}") from error
+    return KeyPair(storage.cloudfront_key_pair_id, private_key)
+
+
+def build_signer(settings: Settings, key_pair: KeyPair, edge_url: str) -> Signer:
+    """Build the signer for the configured distribution, or for the embedded edge at `edge_url`."""
+    storage = settings.object_storage
+    return CloudFrontSigner(
+        storage.cloudfront_domain or edge_url,
+        key_pair.id,
+        key_pair.private_key,
+        expires_in=storage.signed_url_expires_in,
+        hash_algorithm=storage.cloudfront_hash_algorithm,
+    )
+
+
+def configured_signer(settings: Settings) -> Signer:
+    """Build the signer that a server with these settings would use.
+
+    Raises
+    ------
+    SettingsError
+        If neither a CloudFront distribution is configured nor an edge of our own.
+    """
+    if not (settings.object_storage.has_cloudfront or settings.edge.enabled):
+        raise SettingsError("nothing to sign for: set object_storage.cloudfront_domain (and its key), or edge.enabled")
+    return build_signer(settings, build_key_pair(settings), settings.edge.url)
+
+
+def publish_alone(settings: Settings, directory: Path, name: str | None) -> ResultMetadata:
+    """Publish a directory without any server, under its own name if none is given.
+
+    The URL is signed if something is configured that would serve it.
+    """
+    name = directory.resolve().name if name is None else name
+    published = build_publisher(settings, build_store(settings)).publish(directory, name)
+    may_sign = settings.object_storage.has_cloudfront or settings.edge.enabled
+    link = configured_signer(settings).sign_prefix(published.publication.prefix) if may_sign else None
+    return ResultMetadata(
+        request_id=name,
+        status=ExecutionStatus.COMPLETED,
+        completion_time=published.manifest.created_at,
+        execution_time_seconds=None,
+        workflow_name=None,
+        created_at=published.manifest.created_at,
+        parameters={},
+        storage_type=published.storage_type,
+        remote_path=published.publication.prefix,
+        signed_url=link.url if link else None,
+        output_files=files_of(published.manifest, name),
+        expires_at=link.expires_at if link else None,
+        publication=published.publication,
+        datasets=published.datasets,
+        upload=published.upload,
+    )
+
+
+def store_options(storage: ObjectStorageSettings) -> StoreOptions:
+    """Hand a store the part of the settings that is about reaching it and about how it keeps objects."""
+    return StoreOptions()
+
+
+def _own_key_pair(path: Path) -> KeyPair:
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            keys.write_private_key(path, keys.generate_private_key())
+            logger.info("made the embedded edge's signing key, %s", path)
+        except FileExistsError:
+            logger.debug("another process made %s first", path)
+    private_key = keys.load_private_key(str(path))
+    return KeyPair(keys.key_id(private_key.public_key()), private_key)
+
+
+def _announce(storage: ObjectStorageSettings) -> None:
+    if storage.use_transfer_acceleration and not storage.acceleration.on and storage.s3_bucket is not None:
+        logger.info("S3 Transfer Acceleration is off: %s", storage.acceleration.why)
+    if not storage.use_rust_client or storage.crt_min_limit is not None:
+        logger.warning("use_rust_client and crt_min_limit do not choose an engine yet: obstore moves everything")

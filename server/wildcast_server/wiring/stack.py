@@ -1,0 +1,116 @@
+"""The embedded stack: API, worker and edge in one process, the workflows in a child of it."""
+
+import signal
+import threading
+from contextlib import ExitStack
+from types import FrameType, TracebackType
+from typing import Self
+
+from wildcast_server.api import create_api
+from wildcast_server.errors import SettingsError, WildcastServerError
+from wildcast_server.settings import Settings
+from wildcast_server.signing import Signer
+from wildcast_server.store import ObjectStore
+from wildcast_server.wiring.edge import build_edge, has_own_edge
+from wildcast_server.wiring.publishing import build_key_pair, build_signer, build_store
+from wildcast_server.wiring.service import Service, publication_places
+from wildcast_server.wiring.serving import ServerThread, bind, url_of
+
+
+class Running:
+    """Servers that run while the context is open.
+
+    Parameters
+    ----------
+    settings
+        The whole tree.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open = ExitStack()
+        self._servers: list[ServerThread] = []
+        self.edge_url: str | None = None
+        """What signed URLs begin with, if they lead to an edge of this stack."""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            self._build(opening)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def wait(self) -> None:
+        """Return on SIGINT or SIGTERM.
+
+        Raises
+        ------
+        WildcastServerError
+            If one of the servers ends by itself.
+        """
+        stopped = threading.Event()
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            stopped.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        while not stopped.wait(1.0):
+            for server in self._servers:
+                if not server.is_alive:
+                    raise WildcastServerError(f"the {server.name} server ended by itself; the log says why")
+
+    def _build(self, opening: ExitStack) -> None:
+        raise NotImplementedError
+
+    def _serve(self, opening: ExitStack, server: ServerThread) -> None:
+        self._servers.append(opening.enter_context(server))
+
+    def _serve_edge(self, opening: ExitStack, store: ObjectStore) -> Signer:
+        """Start the edge; return the signer of URLs that lead to it."""
+        edge = self._settings.edge
+        bound = opening.enter_context(bind(edge.host, edge.port, "edge.port"))
+        self.edge_url = edge.public_url or url_of(bound)
+        key_pair = build_key_pair(self._settings)
+        app = build_edge(self._settings, store, key_pair, self.edge_url)
+        self._serve(opening, ServerThread("edge", app, bound))
+        return build_signer(self._settings, key_pair, self.edge_url)
+
+
+class Stack(Running):
+    """API, worker and, where results are read through it, our own edge."""
+
+    api_url: str
+    """Where this machine reaches the API."""
+
+    def _build(self, opening: ExitStack) -> None:
+        bound = opening.enter_context(bind(self._settings.api.host, self._settings.api.port, "api.port"))
+        self.api_url = url_of(bound)
+        store = build_store(self._settings) if self._settings.object_storage.enabled else None
+        signer = self._signer(opening, store) if store is not None else None
+        service = Service(self._settings, publication_places(self._settings, store, signer))
+        opening.callback(service.stop)
+        app = create_api(service.use_cases, max_body_bytes=self._settings.api.max_body_bytes)
+        service.start()
+        self._serve(opening, ServerThread("API", app, bound))
+
+    def _signer(self, opening: ExitStack, store: ObjectStore) -> Signer:
+        if has_own_edge(self._settings):
+            return self._serve_edge(opening, store)
+        if not self._settings.object_storage.has_cloudfront:
+            raise SettingsError(
+                "object storage is on, but nothing serves its signed URLs: "
+                "set object_storage.cloudfront_domain (and its key), or edge.enabled"
+            )
+        return build_signer(self._settings, build_key_pair(self._settings), edge_url="")
+
+
+class EdgeAlone(Running):
+    """Our own edge and nothing else."""
+
+    def _build(self, opening: ExitStack) -> None:
+        self._serve_edge(opening, build_store(self._settings))
