@@ -1,7 +1,7 @@
 """The entry point for those who submit requests and read results."""
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from wildcast._api import Api
 from wildcast._encode import to_json
@@ -37,7 +37,7 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._api.base_url!r})"
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

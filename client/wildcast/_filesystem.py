@@ -1,5 +1,6 @@
 """An fsspec filesystem over one wildcard signed URL."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
@@ -79,7 +80,7 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         super().__init__(**storage_options)
         self.asynchronous = True
         self._source = FixedSource(source) if isinstance(source, str) else source
-        self._options = {"retry": retry, "timeout": timeout}
+        self._options: dict[str, Any] = {"retry": retry, "timeout": timeout}
         self._reader = PublicationReader(self._source, Transport(self._source, retry or Retry(), timeout), files)
 
     def __repr__(self) -> str:
@@ -122,9 +123,9 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         key, target = check_key(_relative(rpath)), Path(lpath)
         known = self._reader.known
         if known is not None and known.is_directory(key):
-            target.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         await self._reader.download(key, target, partial(_report, callback))
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> SignedFile:

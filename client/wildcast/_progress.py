@@ -2,7 +2,7 @@
 
 import sys
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from wildcast.contract.wire import StatusAnswer
 
@@ -28,7 +28,7 @@ class ProgressBar:
         self._wanted = sys.stderr.isatty() if progress == "auto" else progress
         self._bar: Any = None
 
-    def __enter__(self) -> "ProgressBar":
+    def __enter__(self) -> Self:
         if self._wanted:
             from tqdm.auto import tqdm
 

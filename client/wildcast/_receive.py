@@ -1,10 +1,9 @@
 """Reading an answer's body, and making sure that it is what was asked for."""
 
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import aiohttp
 
@@ -112,7 +111,7 @@ class PartialFile:
         self._etag = ""
         self._file: BinaryIO
 
-    def __enter__(self) -> "PartialFile":
+    def __enter__(self) -> Self:
         self._file = self._partial.open("xb")
         return self
 

@@ -48,7 +48,7 @@ def _start(key: _Key) -> tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.Cli
     scope = _scope(key, session)
     # Its first step has nothing to wait for, so it is taken here and now: no other task can come between.
     with contextlib.suppress(StopIteration):
-        anext(scope).send(None)  # type: ignore[attr-defined]  # an async generator's step has `send`
+        anext(scope).send(None)
     return session, scope
 
 

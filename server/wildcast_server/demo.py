@@ -15,7 +15,7 @@ import xarray as xr
 
 import wildcast
 from wildcast.contract.policy import shorten_signature
-from wildcast_server.settings import Settings
+from wildcast_server.settings import Settings, load_settings
 from wildcast_server.wiring.stack import Stack
 
 WORKFLOW = "netcdf_to_zarr"
@@ -24,13 +24,32 @@ VARIABLE = "air_temperature"
 SHOWN_FILES = 3
 
 
+def demo_settings(directory: Path) -> Settings:
+    """Return the embedded defaults, whatever is configured elsewhere: everything in `directory`, on free ports."""
+    values = {
+        "data_dir": directory.absolute(),
+        "log.level": "warning",
+        "api.port": 0,
+        "edge.port": 0,
+        "workflows.directories": [examples()],
+        "object_storage.enabled": True,
+    }
+    return load_settings(values, environ={}, cwd=directory.absolute()).settings
+
+
+def examples() -> Path:
+    """Return the directory of the example workflows: inside the package once installed, beside it in a checkout."""
+    here = Path(__file__).parent
+    return next(path for path in (here / "example_workflows", here.parent / "example_workflows") if path.is_dir())
+
+
 def run_demo(settings: Settings, out: TextIO) -> Path:
     """Run the demo and return the picture's path.
 
     Parameters
     ----------
     settings
-        The stack's; its ports should be 0, so that the demo disturbs nothing.
+        As `demo_settings` makes them.
     out
         Where the story is told.
 
@@ -55,11 +74,11 @@ def run_demo(settings: Settings, out: TextIO) -> Path:
         tell("published; this is the result's metadata:")
         print(_shown(result.metadata), file=out)
         tell("opening it with xr.open_zarr through the signed URL")
-        mapper = wildcast.create_cloudfront_mapper(result.signed_url, result.datasets[0].path)
+        mapper = wildcast.create_cloudfront_mapper(result.signed_url or "", result.datasets[0].path)
         with xr.open_zarr(mapper, consolidated=True) as published, xr.open_dataset(source_file()) as source:
             xr.testing.assert_identical(published.load(), source.load())
             tell(f"{_values(published)} values, coordinates and attributes are identical to the source's")
-            trend, picture = _warming(published, settings.data_dir / "demo" / "warming.png")
+            trend, picture = _warming(published, settings.data_dir / "warming.png")
     tell(f"mean warming, {trend.years}: {trend.kelvin_per_decade:+.3f} K per decade")
     tell(f"picture: {picture.resolve()}")
     return picture
@@ -91,13 +110,15 @@ class _Trend(msgspec.Struct, frozen=True):
 
 def _warming(dataset: xr.Dataset, picture: Path) -> tuple[_Trend, Path]:
     """Fit a line through each grid cell's and the region's yearly means, and draw both."""
-    temperature = dataset[VARIABLE]
+    temperature = dataset[VARIABLE].transpose("time", "latitude", "longitude").values
     years = np.array([moment.year for moment in dataset["time"].values])
-    region = temperature.weighted(np.cos(np.deg2rad(dataset["latitude"]))).mean(("latitude", "longitude"))
-    slope, intercept = np.polyfit(years, region.values, 1)
-    cells = np.polyfit(years, temperature.values.reshape(len(years), -1), 1)[0].reshape(temperature.shape[1:])
+    # A cell's area shrinks with the cosine of its latitude.
+    areas = np.cos(np.deg2rad(dataset["latitude"].values))
+    region = np.average(temperature.mean(axis=2), axis=1, weights=areas)
+    slope, intercept = np.polyfit(years, region, 1)
+    cells = np.polyfit(years, temperature.reshape(len(years), -1), 1)[0].reshape(temperature.shape[1:])
     trend = _Trend(years=f"{years[0]}-{years[-1]}", kelvin_per_decade=10 * float(slope))
-    _draw(picture, dataset, 10 * cells, (years, region.values, slope * years + intercept), trend)
+    _draw(picture, dataset, 10 * cells, (years, region, slope * years + intercept), trend)
     return trend, picture
 
 

@@ -4,6 +4,7 @@ Existing clients depend on these names; members that a field's docstring calls o
 Times are UTC and travel as ISO 8601 with offset.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Literal
 
@@ -100,6 +101,16 @@ class ResultMetadata(msgspec.Struct, frozen=True, kw_only=True):
     publication: Publication | None = None
     datasets: tuple[Dataset, ...] = ()
     upload: Upload | None = None
+
+    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+        """Show everything but the signature, which is a secret until it ends."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            yield name, shorten_signature(value) if name == "signed_url" and value else value
+
+    def __repr__(self) -> str:
+        """Show everything but the signature."""
+        return f"ResultMetadata({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):

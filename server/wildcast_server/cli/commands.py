@@ -53,7 +53,7 @@ class Invocation:
 
         given = {name: value for name, value in arguments.items() if value is not None}
         with one_sentence():
-            return load_settings(nested({**self.values, **given}), config_file=self.config_file)
+            return load_settings({**self.values, **given}, config_file=self.config_file)
 
     def start(self, **arguments: Any) -> "Settings":
         """Read the settings and set logging up accordingly."""
@@ -62,18 +62,6 @@ class Invocation:
         settings = self.load(**arguments).settings
         set_up_logging(settings.log)
         return settings
-
-
-def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """Turn ``{"a.b": 1}`` into ``{"a": {"b": 1}}``."""
-    tree: dict[str, Any] = {}
-    for name, value in values.items():
-        *sections, last = name.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch.setdefault(section, {})
-        branch[last] = value
-    return tree
 
 
 def parse_assignment(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
@@ -217,11 +205,23 @@ def migrate(invocation: Invocation) -> None:
 
 
 @cli.command()
-@click.option("--directory", type=click.Path(path_type=Path), help="Where everything goes [default: demo in data_dir].")
-@click.pass_obj
-def demo(invocation: Invocation, directory: Path | None) -> None:
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("wildcast-data/demo"),
+    show_default=True,
+    help="Where everything of the demo goes.",
+)
+def demo(directory: Path) -> None:
     """Publish a real climate projection and open it, checked, through a signed URL."""
+    import wildcast
     from wildcast_server.demo import demo_settings, run_demo
+    from wildcast_server.wiring.logs import set_up_logging
 
-    with one_sentence():
-        run_demo(demo_settings(invocation, directory), sys.stdout)
+    try:
+        with one_sentence():
+            settings = demo_settings(directory)
+            set_up_logging(settings.log)
+            run_demo(settings, sys.stdout)
+    except wildcast.WildcastError as error:
+        raise OneSentence(str(error)) from error

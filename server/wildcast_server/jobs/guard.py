@@ -23,17 +23,26 @@ def start_guard(descriptor: int) -> None:
     ----------
     descriptor
         The end of a socket pair whose other end the worker alone holds.
+
+    Raises
+    ------
+    OSError
+        If it cannot be forked.
     """
     middle = os.fork()
     if middle:
-        os.waitpid(middle, 0)
+        _, status = os.waitpid(middle, 0)
+        if status:
+            raise OSError("the guard of the runner's process could not be started")
         return
-    # From here on no Python code of anybody else may run, whatever happens.
+    # From here on no code but this may run, whatever happens.
+    failed = 1
     try:
         if os.fork() == 0:
             _guard(descriptor)
+        failed = 0
     finally:
-        os._exit(0)
+        os._exit(failed)
 
 
 def kill_own_group() -> None:
@@ -46,7 +55,7 @@ def kill_own_group() -> None:
 def _guard(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _close_all_but(descriptor)
+    _leave_standard_streams()
     hang_up = select.poll()
     hang_up.register(descriptor, 0)  # no events but those that cannot be left out: hang-up and error
     with suppress(InterruptedError):
@@ -54,10 +63,8 @@ def _guard(descriptor: int) -> None:
     kill_own_group()
 
 
-def _close_all_but(descriptor: int) -> None:
-    # Open ends of the output pipe would keep the worker waiting for output.
+def _leave_standard_streams() -> None:
+    # An open end of the output pipe would keep the worker waiting for output.
     null = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(null, standard)
-    os.closerange(3, descriptor)
-    os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))

@@ -6,8 +6,9 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from pydantic import ValidationError
 
@@ -41,17 +42,16 @@ class Host:
         self._channel.send(outcome)
 
     def _outcome(self, request: protocol.Run, cancelled: threading.Event) -> protocol.Message:
-        name = request.execution_id
         try:
             instance = self._instance(request.workflow)
         except WildcastServerError as error:
-            return protocol.NotLoaded(execution_id=name, message=protocol.printable(str(error), MAX_MESSAGE))
+            return protocol.NotLoaded(run=request.run, message=protocol.printable(str(error), MAX_MESSAGE))
         try:
             return self._compute(instance, request, cancelled)
         except ExecutionCancelledError as error:
-            return protocol.Cancelled(execution_id=name, message=describe(error))
+            return protocol.Cancelled(run=request.run, message=describe(error))
         except BaseException as error:  # noqa: BLE001 - sys.exit() and Ctrl-C of a workflow are its failure too
-            return protocol.Failed(execution_id=name, message=describe(error), traceback=own_traceback(error))
+            return protocol.Failed(run=request.run, message=describe(error), traceback=own_traceback(error))
 
     def _compute(self, instance: Workflow, request: protocol.Run, cancelled: threading.Event) -> protocol.Done:
         parameters = restore(type(instance), request.parameters)
@@ -60,7 +60,7 @@ class Host:
             started = time.monotonic()
             instance.run(parameters, context)
             return protocol.Done(
-                execution_id=request.execution_id,
+                run=request.run,
                 seconds=time.monotonic() - started,
                 peak_memory_bytes=memory.peak_bytes(),
             )
@@ -72,14 +72,17 @@ class Host:
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)  # the worker's log decides what is kept
         logger.propagate = False
-        sender = LatestSender(
-            lambda progress: self._channel.send(protocol.Progress(execution_id=request.execution_id, progress=progress))
-        )
+        sender = LatestSender(lambda value: self._channel.send(protocol.Progress(run=request.run, progress=value)))
+
+        def report(progress: dict[str, Any]) -> None:
+            self._channel.check_owner()
+            sender.put(progress)
+
         try:
             yield RunContext(
                 request.execution_id,
                 Path(request.output_directory),
-                on_progress=sender.put,
+                on_progress=report,
                 logger=logger,
                 is_cancelled=cancelled.is_set,
             )
@@ -165,8 +168,6 @@ def own_traceback(error: BaseException) -> str:
     return protocol.printable(text[-MAX_TRACEBACK:], MAX_TRACEBACK)
 
 
-def _flush(stream: object) -> None:
-    try:
-        stream.flush()  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001, S110 - a workflow may have closed or replaced it
-        pass
+def _flush(stream: IO[str]) -> None:
+    with suppress(Exception):  # a workflow may have closed or replaced it
+        stream.flush()

@@ -21,7 +21,7 @@ class OutputPump:
     Parameters
     ----------
     stream
-        The read end of a pipe, unbuffered.
+        The read end of a pipe.
     logger
         Gets each line, at level `info`.
     label

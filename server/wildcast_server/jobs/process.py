@@ -21,10 +21,10 @@ OUTPUT_SECONDS = 2.0
 
 
 class RunnerProcess:
-    """A child in a session of its own, so that a terminal's Ctrl-C reaches only the worker, and with a process group
-    that holds whatever the workflows start.
+    """A child in a session of its own, with a process group that holds whatever the workflows start.
 
-    The group is killed when the child ends, however it ends, and when this process does: see `guard`.
+    So a terminal's Ctrl-C reaches the worker alone. The group is killed when the child ends, however it ends, and when
+    this process does: see `guard`.
 
     Parameters
     ----------
@@ -32,13 +32,22 @@ class RunnerProcess:
         What the child hosts. It travels over the socket: an argument or a variable could be read by others.
     logger
         Gets what the workflows print.
+
+    Raises
+    ------
+    OSError
+        If no process can be started.
     """
 
     def __init__(self, load: Load, logger: logging.Logger) -> None:
         self.execution_id = "runner"
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = _spawn(theirs.fileno())
+            try:
+                self._process = _spawn(theirs.fileno())
+            except OSError:
+                ours.close()
+                raise
         self.channel = Channel(ours)
         self.messages = self.channel.from_process()
         self.output = OutputPump(cast("IO[bytes]", self._process.stdout), logger, lambda: self.execution_id)
@@ -73,8 +82,9 @@ class RunnerProcess:
         self.channel.close()
 
     def describe_death(self) -> str:
-        """Say how the child ended, and what it printed last."""
-        self._dead.wait()
+        """Say how the child ended, and what it printed last; if it has only stopped listening, it is killed."""
+        if not self.wait(EXIT_SECONDS):
+            self.kill()
         self.output.join(OUTPUT_SECONDS)
         lines = self.output.last_lines()
         printed = "; the last it printed:\n" + "\n".join(lines) if lines else "; it printed nothing"
@@ -99,7 +109,6 @@ def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "wildcast_server.jobs.runner_process", str(descriptor)]
     return subprocess.Popen(  # noqa: S603 - our own module, run by our own interpreter
         command,
-        bufsize=0,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

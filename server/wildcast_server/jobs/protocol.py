@@ -3,6 +3,7 @@
 Not over standard input and output: those belong to the workflow, whatever it prints.
 """
 
+import json
 import os
 import socket
 import threading
@@ -18,40 +19,41 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=s
     """Anything that is said."""
 
 
-class Load(Message):
+class Load(Message, frozen=True, kw_only=True):
     """To the process, first: where workflows are, and their configurations by name."""
 
     directories: tuple[str, ...]
     configs: dict[str, Any]
 
 
-class Run(Message):
-    """To the process: run this."""
+class Run(Message, frozen=True, kw_only=True):
+    """To the process: run this. `run` counts what this runner has run, and is in all that is said of it."""
 
+    run: int
     execution_id: str
     workflow: str
     parameters: dict[str, Any]
     output_directory: str
 
 
-class Cancel(Message):
+class Cancel(Message, frozen=True, kw_only=True):
     """To the process: the workflow should stop."""
 
-    execution_id: str
+    run: int
 
 
-class Exit(Message):
+class Exit(Message, frozen=True, kw_only=True):
     """To the process: end."""
 
 
-class Progress(Message):
+class Progress(Message, frozen=True, kw_only=True):
     """From the process: how far the run is."""
 
-    execution_id: str
+    run: int
     progress: dict[str, Any]
 
 
-class Log(Message):
+class Log(Message, frozen=True, kw_only=True):
     """From the process: a record of the workflow's logger."""
 
     execution_id: str
@@ -59,41 +61,38 @@ class Log(Message):
     text: str
 
 
-class Done(Message):
+class Done(Message, frozen=True, kw_only=True):
     """From the process: the workflow returned."""
 
-    execution_id: str
+    run: int
     seconds: float
     peak_memory_bytes: int
 
 
-class Failed(Message):
+class Failed(Message, frozen=True, kw_only=True):
     """From the process: the workflow raised."""
 
-    execution_id: str
+    run: int
     message: str
     traceback: str
 
 
-class Cancelled(Message):
+class Cancelled(Message, frozen=True, kw_only=True):
     """From the process: the workflow stopped because it was told to."""
 
-    execution_id: str
+    run: int
     message: str
 
 
-class NotLoaded(Message):
+class NotLoaded(Message, frozen=True, kw_only=True):
     """From the process: there is no such workflow, or it could not be constructed."""
 
-    execution_id: str
+    run: int
     message: str
 
 
 ToProcess = Load | Run | Cancel | Exit
 FromProcess = Progress | Log | Done | Failed | Cancelled | NotLoaded
-
-_for_process = msgspec.json.Decoder(ToProcess)
-_for_runner = msgspec.json.Decoder(FromProcess)
 
 
 def _plain(value: Any) -> Any:
@@ -101,12 +100,19 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, PurePath):
         return str(value)
-    raise NotImplementedError(f"a {type(value).__name__} cannot be sent to the runner's process")
+    raise TypeError(f"a {type(value).__name__} cannot be sent to the runner's process")
 
 
 def encode(message: Message) -> bytes:
-    """Lay a message out as one line; `TypeError` if a value in it is neither JSON nor a mapping nor a path."""
-    return msgspec.json.encode(message, enc_hook=_plain) + b"\n"
+    """Lay a message out as one line.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value in it is neither JSON nor a mapping nor a path.
+    """
+    # The standard library's JSON, whose integers have no bounds; msgspec checks the shape.
+    return json.dumps(msgspec.to_builtins(message, enc_hook=_plain), allow_nan=False).encode() + b"\n"
 
 
 def printable(text: str, limit: int) -> str:
@@ -123,6 +129,7 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
+        self._lines = end.makefile("rb")
         self._lock = threading.Lock()
         self._owner = os.getpid()
 
@@ -134,24 +141,35 @@ class Channel:
         RuntimeError
             In a process that was forked from the one that owns this end: their lines would mix.
         """
-        if os.getpid() != self._owner:
-            raise RuntimeError("only the process that runs the workflow can report, not one that it has forked")
+        self.check_owner()
         line = encode(message)
         with self._lock, suppress(OSError):
             self._socket.sendall(line)
 
+    def check_owner(self) -> None:
+        """Raise `RuntimeError` in a process that may not send."""
+        if os.getpid() != self._owner:
+            raise RuntimeError("only the process that runs the workflow can report, not one that it has forked")
+
     def to_process(self) -> Iterator[ToProcess]:
         """Receive in the process until the runner is gone."""
-        return map(_for_process.decode, self._lines())
+        return (msgspec.convert(value, ToProcess) for value in self._values())
 
     def from_process(self) -> Iterator[FromProcess]:
         """Receive in the runner until the process is gone."""
-        return map(_for_runner.decode, self._lines())
+        return (msgspec.convert(value, FromProcess) for value in self._values())
 
-    def _lines(self) -> Iterator[bytes]:
+    def _values(self) -> Iterator[Any]:
+        while line := self._read_line():
+            yield json.loads(line)
+
+    def _read_line(self) -> bytes:
+        try:
+            line = self._lines.readline()
+        except (OSError, ValueError):  # ValueError: closed meanwhile
+            return b""
         # A line that the end has cut short is nothing that was said.
-        with suppress(OSError), self._socket.makefile("rb") as lines:
-            yield from (line for line in lines if line.endswith(b"\n"))
+        return line if line.endswith(b"\n") else b""
 
     def end(self) -> None:
         """Let whoever receives here get what has arrived, and then the end."""
@@ -160,4 +178,5 @@ class Channel:
 
     def close(self) -> None:
         """Give the socket back."""
+        self._lines.close()
         self._socket.close()

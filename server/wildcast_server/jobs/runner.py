@@ -13,6 +13,7 @@ from wildcast_server.errors import (
     ExecutionCancelledError,
     RunnerDiedError,
     SettingsError,
+    WorkflowError,
     WorkflowFailedError,
     WorkflowLoadError,
 )
@@ -58,9 +59,12 @@ class RunReport:
 class _Active:
     """The run that is going on."""
 
+    run: int
     execution_id: str
     process: RunnerProcess
     cancelled: bool = False
+    settled: bool = False
+    """Whether the child has said how the run ended, and waits for the next."""
     ended: threading.Event = field(default_factory=threading.Event)
 
 
@@ -91,6 +95,7 @@ class Runner:
         self._state = threading.Lock()
         self._process: RunnerProcess | None = None
         self._active: _Active | None = None
+        self._runs = 0
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -131,16 +136,14 @@ class Runner:
             active = self._begin(request)
             try:
                 report = self._converse(active, request, on_progress)
-            except (WorkflowFailedError, ExecutionCancelledError) as error:
-                raise _cancelled(active, error) from error
-            except BaseException as error:
-                # Whatever the child does now, nobody listens to it: the next run gets another one.
-                active.process.kill()
-                raise _cancelled(active, error) from error
+            except WorkflowError as error:
+                if active.cancelled:
+                    raise _cancelled(active) from error
+                raise
             finally:
                 self._end(active)
             if active.cancelled:
-                raise ExecutionCancelledError(f"{request.execution_id} was cancelled")
+                raise _cancelled(active)
             return report
 
     def cancel(self, grace: float, execution_id: str | None = None) -> bool:
@@ -164,7 +167,7 @@ class Runner:
             if active is None or execution_id not in (None, active.execution_id):
                 return False
             active.cancelled = True
-        active.process.channel.send(protocol.Cancel(execution_id=active.execution_id))
+        active.process.channel.send(protocol.Cancel(run=active.run))
         if not active.ended.wait(grace):
             active.process.kill()
             active.ended.wait()
@@ -188,10 +191,14 @@ class Runner:
         with self._state:
             if self._closed:
                 raise RunnerDiedError("the runner is closed: the worker is stopping")
-            process = self._living()
+            try:
+                process = self._living()
+            except OSError as error:
+                raise RunnerDiedError(f"the process that runs workflows cannot be started: {error}") from error
+            self._runs += 1
             process.execution_id = request.execution_id
             process.output.forget()
-            self._active = _Active(request.execution_id, process)
+            self._active = _Active(self._runs, request.execution_id, process)
             return self._active
 
     def _living(self) -> RunnerProcess:
@@ -203,6 +210,9 @@ class Runner:
         return self._process
 
     def _end(self, active: _Active) -> None:
+        if not active.settled:
+            # Whatever the child does now, nobody listens to it: the next run gets another one.
+            active.process.kill()
         with self._state:
             self._active = None
         active.ended.set()
@@ -210,6 +220,7 @@ class Runner:
     def _converse(self, active: _Active, request: RunRequest, on_progress: OnProgress) -> RunReport:
         active.process.channel.send(
             protocol.Run(
+                run=active.run,
                 execution_id=request.execution_id,
                 workflow=request.workflow,
                 parameters=dict(request.parameters),
@@ -220,12 +231,16 @@ class Runner:
             if isinstance(message, protocol.Log):
                 extra = {"execution_id": message.execution_id}
                 logger.log(message.level, "%s: %s", message.execution_id, message.text, extra=extra)
-            elif message.execution_id != request.execution_id:
+            elif message.run != active.run:
                 continue  # a thread that an earlier workflow has left behind
             elif isinstance(message, protocol.Progress):
                 on_progress(message.progress)
             else:
+                # A child that could not load what it was asked for begins anew: files may have changed.
+                active.settled = not isinstance(message, protocol.NotLoaded)
                 return _outcome(message)
+        if self._closed:
+            raise RunnerDiedError("the worker stopped while the workflow ran")
         raise RunnerDiedError(f"the process that ran the workflow {active.process.describe_death()}")
 
 
@@ -243,10 +258,8 @@ def _outcome(message: protocol.Done | protocol.Failed | protocol.Cancelled | pro
             raise WorkflowLoadError(message.message)
 
 
-def _cancelled(active: _Active, error: BaseException) -> BaseException:
-    if active.cancelled and isinstance(error, WorkflowFailedError | RunnerDiedError | WorkflowLoadError):
-        return ExecutionCancelledError(f"{active.execution_id} was cancelled")
-    return error
+def _cancelled(active: _Active) -> ExecutionCancelledError:
+    return ExecutionCancelledError(f"{active.execution_id} was cancelled")
 
 
 def _prepare(directory: Path) -> None:

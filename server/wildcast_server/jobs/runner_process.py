@@ -24,7 +24,7 @@ class Listener:
     def __init__(self, channel: protocol.Channel) -> None:
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._messages = channel.to_process()
-        self._cancelled: dict[str, threading.Event] = {}
+        self._cancelled: dict[int, threading.Event] = {}
 
     def load(self) -> protocol.Load:
         """Return the first message."""
@@ -37,19 +37,19 @@ class Listener:
         """Listen from now on."""
         threading.Thread(target=self._listen, name="runner-listener", daemon=True).start()
 
-    def forget(self, execution_id: str) -> None:
-        """Drop the cancellation of an execution that has ended."""
-        self._cancelled.pop(execution_id, None)
+    def forget(self, run: int) -> None:
+        """Drop the cancellation of a run that has ended."""
+        self._cancelled.pop(run, None)
 
     def _listen(self) -> None:
         for message in self._messages:
             match message:
                 case protocol.Run():
-                    event = self._cancelled.setdefault(message.execution_id, threading.Event())
+                    event = self._cancelled.setdefault(message.run, threading.Event())
                     self.jobs.put((message, event))
                 case protocol.Cancel():
                     # It may overtake the run.
-                    self._cancelled.setdefault(message.execution_id, threading.Event()).set()
+                    self._cancelled.setdefault(message.run, threading.Event()).set()
                 case protocol.Exit():
                     self.jobs.put(None)
         kill_own_group()
@@ -61,7 +61,7 @@ def main() -> None:
     # What the workflows start must not hold the socket open.
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the standard library's signature
     start_guard(descriptor)
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -72,7 +72,7 @@ def main() -> None:
     while (job := listener.jobs.get()) is not None:
         request, cancelled = job
         host.run(request, cancelled)
-        listener.forget(request.execution_id)
+        listener.forget(request.run)
 
 
 if __name__ == "__main__":

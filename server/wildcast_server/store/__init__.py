@@ -10,6 +10,8 @@ from wildcast_server.store.base import (
     OffsetRange,
     SuffixRange,
 )
+from wildcast_server.store.opening import open_store
+from wildcast_server.store.options import StoreOptions
 
 __all__ = [
     "ByteRange",
@@ -19,5 +21,7 @@ __all__ = [
     "ObjectStore",
     "ObjectStream",
     "OffsetRange",
+    "StoreOptions",
     "SuffixRange",
+    "open_store",
 ]

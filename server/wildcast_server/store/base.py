@@ -83,6 +83,15 @@ class ObjectStore(ABC):
     def checks_crc64nvme(self) -> bool:
         """Whether this store is known to refuse bytes that differ from the CRC64NVME sent along with them."""
 
+    @property
+    def etags_are_md5(self) -> bool:
+        """Whether an ETag is, as far as one can tell beforehand, the MD5 of the bytes.
+
+        In hexadecimal and quotes; of a multipart upload it is the MD5 of the parts' MD5s, a hyphen, and their number
+        (Amazon S3 User Guide, "Checking object integrity"). A bucket that encrypts with KMS by default breaks the rule.
+        """
+        return False
+
     @abstractmethod
     def get(self, key: str, byte_range: ObjectRange | None = None) -> bytes:
         """Read an object, or a range of it.
@@ -125,8 +134,9 @@ class ObjectStore(ABC):
     ) -> str | None:
         """Write an object as a multipart upload, `concurrency` parts at a time; return its ETag.
 
-        Each of `parts` but the last has exactly `part_size` bytes, at least 5 MiB. If iterating raises, the upload is
-        aborted and the exception goes on.
+        Each of `parts` but the last has exactly `part_size` bytes, at least 5 MiB; there is at least one. If iterating
+        raises, the upload is aborted and the exception goes on. At most ``concurrency + 1`` parts have been taken from
+        `parts` and not yet been sent.
         """
 
     @abstractmethod

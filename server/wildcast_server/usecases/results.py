@@ -11,7 +11,7 @@ from wildcast.contract.wire import ResultMetadata, StorageType, files_of
 from wildcast_server.domain.execution import Execution, PublicationRecord
 from wildcast_server.errors import NoResultsError, NotFoundError
 from wildcast_server.publish import read_manifest
-from wildcast_server.signing import SignedLink, Signer
+from wildcast_server.signing.base import SignedLink, Signer
 from wildcast_server.store import ObjectStore
 from wildcast_server.usecases.lookup import Lookup
 

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp
 
-from wildcast_server.edge import create_edge
+from wildcast_server.edge.app import create_edge
 from wildcast_server.settings import Settings
 from wildcast_server.signing.verify import Verifier
 from wildcast_server.store import ObjectStore

@@ -4,12 +4,16 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import ResultMetadata, files_of
 from wildcast_server.errors import SettingsError
 from wildcast_server.publish import Publisher
 from wildcast_server.settings import ObjectStorageSettings, Settings
-from wildcast_server.signing import CloudFrontSigner, PrivateKey, Signer, keys
+from wildcast_server.signing import keys
+from wildcast_server.signing.base import Signer
+from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
 from wildcast_server.transfer import Transfer
 
@@ -21,7 +25,7 @@ class KeyPair:
     """A signing key under the id by which URLs name it."""
 
     id: str
-    private_key: PrivateKey
+    private_key: keys.PrivateKey
 
 
 def build_store(settings: Settings) -> ObjectStore:
@@ -111,7 +115,27 @@ def publish_alone(settings: Settings, directory: Path, name: str | None) -> Resu
 
 def store_options(storage: ObjectStorageSettings) -> StoreOptions:
     """Hand a store the part of the settings that is about reaching it and about how it keeps objects."""
-    return StoreOptions()
+    return StoreOptions(
+        region=storage.region,
+        access_key_id=_plain(storage.access_key_id),
+        secret_access_key=_plain(storage.secret_access_key),
+        session_token=_plain(storage.session_token),
+        endpoint_url=storage.endpoint_url,
+        scheme=storage.scheme,
+        use_virtual_addressing=storage.use_virtual_addressing,
+        acceleration=storage.acceleration.on,
+        ca_bundle=storage.ca_bundle,
+        proxy_url=_plain(storage.proxy_url),
+        req_checksum=storage.req_checksum,
+        sse=storage.sse,
+        sse_kms_key_id=storage.sse_kms_key_id,
+        storage_class=storage.storage_class,
+        tags=storage.tags,
+    )
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _own_key_pair(path: Path) -> KeyPair:

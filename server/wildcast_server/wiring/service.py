@@ -15,7 +15,7 @@ from wildcast_server.jobs import InProcessJobs, JobEngine, Runner
 from wildcast_server.publish import Published, publish_in_place
 from wildcast_server.records import Records, SqlRecords, ensure_schema, open_engine
 from wildcast_server.settings import Settings
-from wildcast_server.signing import Signer
+from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.results import Results

@@ -60,6 +60,11 @@ class ServerThread:
         self._thread = threading.Thread(target=self._server.run, args=([bound],), name=name, daemon=True)
 
     @property
+    def name(self) -> str:
+        """What it serves."""
+        return self._thread.name
+
+    @property
     def is_alive(self) -> bool:
         """Whether it still serves."""
         return self._thread.is_alive()
@@ -69,7 +74,7 @@ class ServerThread:
         deadline = time.monotonic() + START_SECONDS
         while not self._server.started:
             if not self.is_alive or time.monotonic() > deadline:
-                raise WildcastServerError(f"the {self._thread.name} server did not start; the log says why")
+                raise WildcastServerError(f"the {self.name} server did not start; the log says why")
             time.sleep(0.005)
         return self
 

@@ -9,7 +9,7 @@ from typing import Self
 from wildcast_server.api import create_api
 from wildcast_server.errors import SettingsError, WildcastServerError
 from wildcast_server.settings import Settings
-from wildcast_server.signing import Signer
+from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore
 from wildcast_server.wiring.edge import build_edge, has_own_edge
 from wildcast_server.wiring.publishing import build_key_pair, build_signer, build_store

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from wildcast_server.signing.cloudfront import CloudFrontSigner, HashAlgorithm
 from wildcast_server.signing.keys import PrivateKey, generate_private_key
 from wildcast_server.signing.verify import Verifier
@@ -19,6 +20,7 @@ class Clock:
         self.now: float = NOW
 
     def __call__(self) -> float:
+        """Return the time it was set to."""
         return self.now
 
 

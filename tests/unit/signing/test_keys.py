@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_public_key,
 )
+
 from wildcast_server.errors import InvalidKeyPairError
 from wildcast_server.signing.keys import (
     PrivateKey,
@@ -144,7 +145,7 @@ def test_a_written_key_is_its_owners_alone(rsa_key: PrivateKey, tmp_path: Path) 
         os.umask(previous)
     assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
     assert public_key_pem(load_private_key(str(tmp_path / "key.pem"))) == public_key_pem(rsa_key)
-    assert os.listdir(tmp_path) == ["key.pem"]
+    assert [file.name for file in tmp_path.iterdir()] == ["key.pem"]
 
 
 def test_a_key_is_never_written_over(rsa_key: PrivateKey, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_a_key_is_never_written_over(rsa_key: PrivateKey, tmp_path: Path) -> Non
     with pytest.raises(FileExistsError):
         write_private_key(tmp_path / "key.pem", rsa_key)
     assert (tmp_path / "key.pem").read_text() == "mine"
-    assert os.listdir(tmp_path) == ["key.pem"]
+    assert [file.name for file in tmp_path.iterdir()] == ["key.pem"]
 
 
 def test_one_of_many_writers_wins(rsa_key: PrivateKey, tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""Opening the database, and reading its driver's errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from wildcast_server.errors import RecordError, ServiceUnavailableError, SettingsError
+
+BUSY_SECONDS = 30.0
+"""How long a writer waits for another one in SQLite."""
+
+_DEFERRED = "wildcast_deferred"
+
+
+def open_engine(url: str) -> Engine:
+    """Open a database; nothing is connected yet.
+
+    In SQLite every transaction takes the write lock at its beginning (``BEGIN IMMEDIATE``), because one that reads
+    first and then writes fails whenever another has written in between; those of `reading` do not. The journal is a
+    write-ahead log, so readers and the writer do not wait for each other. A memory database is one connection, which
+    threads take in turn.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy's: ``sqlite:////srv/wildcast.sqlite``, ``postgresql+psycopg://…``; ``sqlite://`` is in memory.
+
+    Raises
+    ------
+    SettingsError
+        If the URL cannot be read, its driver is not installed, or SQLite's directory cannot be made.
+    """
+    parsed = _parse(url)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            return _open_sqlite(parsed)
+        return create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+    except ArgumentError as error:
+        raise SettingsError("database.url names a database that is not known here") from error
+    except ImportError as error:
+        raise SettingsError(f"database.url needs a driver that is not installed: {error.name}") from error
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError:
+        # Its own message repeats the URL.
+        raise SettingsError("database.url is not a database URL, such as sqlite:////srv/wildcast.sqlite") from None
+
+
+def _open_sqlite(url: URL) -> Engine:
+    options: dict[str, Any] = {}
+    if url.database in (None, "", ":memory:"):
+        options = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+    elif not url.database.startswith("file:"):
+        _make_directory(Path(url.database).parent)
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        **options,
+    )
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"the database's directory {directory} cannot be made: {error.strerror}") from error
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    # The driver's own transactions begin too late, at the first write: we begin them.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _on_begin(connection: Connection) -> None:
+    deferred = connection.get_execution_options().get(_DEFERRED, False)
+    connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+
+def reading(engine: Engine) -> Engine:
+    """Return the same engine for transactions that only read, and need not wait for a writer."""
+    return engine.execution_options(**{_DEFERRED: True})
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into ours; statements and their values are left out.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If the database could not be reached, was locked for too long, or could not write.
+    RecordError
+        For anything else that it refused.
+    """
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise ServiceUnavailableError(f"the database cannot be used now: {error.orig}") from error
+    except PoolTimeoutError as error:
+        raise ServiceUnavailableError("every connection to the database is in use: try again later") from error
+    except DBAPIError as error:
+        raise RecordError(f"the database refused: {error.orig}") from error

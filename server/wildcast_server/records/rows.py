@@ -1,0 +1,105 @@
+"""Between the rows of the tables and the values of the domain."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from sqlalchemy import RowMapping
+
+from wildcast.contract.manifest import Dataset
+from wildcast.contract.status import ExecutionStatus
+from wildcast.contract.wire import Publication, Upload
+from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
+from wildcast_server.records.base import Changes
+from wildcast_server.records.rules import in_utc, plain_json, plain_text
+
+_DATASETS = tuple[Dataset, ...]
+
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "progress": plain_json,
+    "error_message": plain_text,
+    "started_at": in_utc,
+    "ended_at": in_utc,
+}
+"""How a column's value is made ready for it."""
+
+
+def execution_row(execution: Execution) -> dict[str, Any]:
+    """Make the row of a new execution."""
+    return {
+        "id": execution.id,
+        "workflow_name": execution.workflow_name,
+        "parameters": plain_json(execution.parameters),
+        "owner": execution.owner,
+        "status": execution.status.value,
+        "attempt": execution.attempt,
+        "created_at": in_utc(execution.created_at),
+        "started_at": in_utc(execution.started_at),
+        "ended_at": in_utc(execution.ended_at),
+        "progress": plain_json(execution.progress),
+        "error_message": plain_text(execution.error_message),
+    }
+
+
+def changed_columns(to: ExecutionStatus, changes: Changes) -> dict[str, Any]:
+    """Make the columns of an execution's row that a change sets."""
+    columns = {
+        name: _PLAIN[name](value) if name in _PLAIN else value for name, value in changes.items() if name != "published"
+    }
+    if "new_attempt" in columns:
+        columns["attempt"] = columns.pop("new_attempt")
+    return {**columns, "status": to.value}
+
+
+def publication_row(execution_id: str, published: PublicationRecord) -> dict[str, Any]:
+    """Make the row of a publication that is committed now."""
+    publication, upload = published.publication, published.upload
+    return {
+        "execution_id": execution_id,
+        "attempt": publication.attempt,
+        "storage_type": published.storage_type,
+        "prefix": publication.prefix,
+        "files": publication.files,
+        "bytes": publication.bytes,
+        "manifest": publication.manifest,
+        "verified": publication.verified,
+        "datasets": msgspec.to_builtins(published.datasets),
+        "upload_seconds": upload and upload.seconds,
+        "upload_bytes_per_second": upload and upload.bytes_per_second,
+        "committed_at": utc_now(),
+    }
+
+
+def execution_of(row: RowMapping) -> Execution:
+    """Read a row of `queries.EXECUTION`: an execution and, if it has one, its publication."""
+    return Execution(
+        id=row["id"],
+        workflow_name=row["workflow_name"],
+        parameters=row["parameters"],
+        owner=row["owner"],
+        status=ExecutionStatus(row["status"]),
+        attempt=row["attempt"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        progress=row["progress"],
+        error_message=row["error_message"],
+        published=None if row["storage_type"] is None else _publication_of(row),
+    )
+
+
+def _publication_of(row: RowMapping) -> PublicationRecord:
+    seconds, speed = row["upload_seconds"], row["upload_bytes_per_second"]
+    return PublicationRecord(
+        storage_type=row["storage_type"],
+        publication=Publication(
+            prefix=row["prefix"],
+            attempt=row["attempt"],
+            files=row["files"],
+            bytes=row["bytes"],
+            manifest=row["manifest"],
+            verified=row["verified"],
+        ),
+        datasets=msgspec.convert(row["datasets"], _DATASETS),
+        upload=None if seconds is None or speed is None else Upload(seconds=seconds, bytes_per_second=speed),
+    )

@@ -1,0 +1,168 @@
+"""README and docs are true: every block runs, every path, command and make target that they name exists."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    ROOT / name
+    for name in ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")))
+]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUN_BY_A_TEST = {"bash", "python", "yaml", "console", "text"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a document."""
+
+    document: Path
+    language: str
+    text: str
+
+
+def blocks(document: Path, language: str | None = None) -> Iterator[Block]:
+    for match in BLOCK.finditer(document.read_text(encoding="utf-8")):
+        if language in (None, match[1]):
+            yield Block(document, match[1], match[2])
+
+
+def joined(document: Path, language: str) -> str:
+    return "\n".join(block.text for block in blocks(document, language))
+
+
+def name_of(document: Path) -> str:
+    return document.name
+
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+
+
+@every_document
+def test_each_block_has_a_language_that_something_checks(document):
+    """No block escapes these tests by its language, or for want of one."""
+    opened = re.findall(r"^```(\S*)$", document.read_text(encoding="utf-8"), re.MULTILINE)[::2]
+    assert set(opened) <= RUN_BY_A_TEST
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """Run `wildcast-server serve` as `make serve` does, on free ports; give what its users' environment needs."""
+    data = tmp_path_factory.mktemp("serving")
+    environment = os.environ | {
+        "WILDCAST_DATA_DIR": str(data),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    command = ["wildcast-server", "serve", "--port", "0", "--edge-port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        api, edge = announced(server)
+        yield environment | {"API": api, "WILDCAST_EDGE__PUBLIC_URL": edge}
+        server.terminate()
+        server.communicate(timeout=60)
+    assert server.returncode == 0
+
+
+def announced(server: subprocess.Popen[str]) -> tuple[str, str]:
+    urls: dict[str, str] = {}
+    for line in server.stderr:
+        if match := re.match(r"(API|edge) +(http://[\d.:]+)", line):
+            urls[match[1]] = match[2]
+        if len(urls) == 2:
+            return urls["API"], urls["edge"]
+    raise AssertionError(f"the stack did not start: exit code {server.wait()}")
+
+
+def as_served(text: str, environment: dict[str, str]) -> str:
+    """Put the ports that the test was given in place of the documented ones."""
+    return text.replace("http://127.0.0.1:8000", environment["API"])
+
+
+@pytest.mark.parametrize("language", ["bash", "python"])
+def test_readme_runs_as_written(language, serving, tmp_path):
+    """A newcomer who types what README says gets what README promises."""
+    text = as_served(joined(ROOT / "README.md", language), serving)
+    command = (
+        ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else [sys.executable, "-W", "error", "-c", text]
+    )
+    done = subprocess.run(command, cwd=tmp_path, env=serving, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = ["netcdf_to_zarr", "/outputs/exec_", '"zarr_format"', "?Policy="] if language == "bash" else [" K\n"]
+    assert [words for words in expected if words not in done.stdout] == []
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d.parent.name == "docs"], ids=name_of)
+def test_python_blocks_of_the_docs_run(document, tmp_path):
+    """The blocks of one document run in order, in one interpreter, with warnings as errors."""
+    text = joined(document, "python")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", text], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@every_document
+def test_yaml_blocks_are_configurations(document, tmp_path):
+    """What a document shows as configuration is accepted, its private key's file aside."""
+    from wildcast_server.settings import load_settings
+
+    for number, block in enumerate(blocks(document, "yaml")):
+        values = yaml.safe_load(block.text)
+        values.get("object_storage", {}).pop("cloudfront_private_key_path", None)
+        if "cloudfront_domain" in values.get("object_storage", {}):
+            values["object_storage"]["cloudfront_private_key"] = private_key()
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(yaml.safe_dump(values))
+        load_settings(environ={}, config_file=file)
+
+
+def private_key() -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    from wildcast_server.signing import keys
+
+    return keys.generate_private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+@every_document
+def test_console_blocks_name_make_targets_and_commands_that_exist(document):
+    """`make x` is in the Makefile, and `wildcast-server x` is a command."""
+    from wildcast_server.cli.commands import cli
+
+    console = joined(document, "console") + "\n".join(re.findall(r"`([^`\n]+)`", document.read_text(encoding="utf-8")))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    made = {word for line in re.findall(r"\bmake ((?:[a-z-]+ ?)+)", console) for word in line.split()}
+    assert made <= targets
+    assert set(re.findall(r"wildcast-server ([a-z]+)", console)) <= set(cli.commands)
+
+
+def test_every_command_is_documented():
+    """A command that no document names is a command that nobody finds."""
+    from wildcast_server.cli.commands import cli
+
+    text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    assert [name for name in cli.commands if f"wildcast-server {name}" not in text] == []
+
+
+@every_document
+def test_links_and_paths_lead_somewhere(document):
+    """Relative links and pictures exist."""
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text(encoding="utf-8"))
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_to_change_x_open_y_names_what_exists():
+    """The table that newcomers steer by has no row that leads nowhere, and leaves no room out."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = text.split("## To change X, open Y")[1].split("\n## ")[0]
+    named = re.findall(r"`((?:client|server)/[^`]+|config\.yaml)`", table)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    rooms = {path.name for path in (ROOT / "server/wildcast_server").iterdir() if (path / "__init__.py").exists()}
+    assert {room for room in rooms if f"server/wildcast_server/{room}/" not in table} == set()

@@ -1,0 +1,512 @@
+"""The signed filesystem over a real HTTP server that fails in every way a CDN can."""
+
+import asyncio
+import gc
+import pickle
+import time
+import warnings
+
+import fsspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.responses import Response, StreamingResponse
+
+import wildcast
+from wildcast._listing import Listing
+from wildcast._ranges import ByteRange
+from wildcast._retry import Retry
+from wildcast.contract.naming import MANIFEST_PATH
+
+BODY = bytes(range(256)) * 10
+
+
+def status(code, path="a.bin", **headers):
+    return lambda asked, _: Response("failure", code, headers=headers) if asked == path else None
+
+
+def cut_short(asked, request):
+    async def half():
+        yield BODY[:100]
+
+    return StreamingResponse(half(), headers={"Content-Length": str(len(BODY))}) if asked == "a.bin" else None
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(None, None), (0, 10), (10, None), (-7, None), (10, 10_000), (-10, -3), (3, -3), (0, -1), (-10_000, None), (5, 5)],
+)
+def test_ranges_are_python_slices(cdn, start, end):
+    """Each kind of range gives the bytes that the same slice gives."""
+    cdn.publish(**{"a.bin": BODY})
+    assert cdn.fs().cat_file("a.bin", start, end) == BODY[start:end]
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 10), (1000, 1100), (2000, None), (-7, None), (-10_000, None)])
+def test_a_whole_answer_to_a_range_is_sliced(cdn, start, end):
+    """A server that ignores ranges makes no difference to the reader."""
+    cdn.objects["a.bin"] = BODY
+    cdn.fault = lambda path, _: Response(cdn.objects[path])
+    assert cdn.fs().cat_file("a.bin", start, end) == BODY[start:end]
+
+
+def test_another_part_than_asked_for_is_refused(cdn):
+    """A 206 with other bytes than those asked for never reaches the reader."""
+    cdn.fault = lambda *_: Response(BODY[5:15], 206, headers={"Content-Range": f"bytes 5-14/{len(BODY)}"})
+    with pytest.raises(wildcast.TransferBrokenError):
+        cdn.fs().cat_file("a.bin", 0, 10)
+
+
+def test_a_part_without_content_range_is_refused(cdn):
+    """A 206 that does not say which part it is never reaches the reader."""
+    cdn.fault = lambda *_: Response(BODY[:10], 206)
+    with pytest.raises(wildcast.TransferBrokenError):
+        cdn.fs().cat_file("a.bin", 0, 10)
+
+
+ODD_NAMES = ["a b", "a#b", "a?b=c", "a+b", "a%2eb", "ü/日本", "a&b", "it's", 'q"q', "a*b[0]", "t:0"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_names_arrive_as_they_are(cdn, name):
+    """Every legal name is percent-encoded once, and the signature's own characters are left alone."""
+    cdn.objects[name] = b"odd"
+    assert cdn.fs().cat_file(name) == b"odd"
+
+
+def test_a_path_that_leaves_the_prefix_is_refused(cdn):
+    """A segment of two dots is not sent anywhere."""
+    with pytest.raises(ValueError, match="plain segments"):
+        cdn.fs().cat_file("../exec_2/a.bin")
+    assert cdn.requests == []
+
+
+def test_plain_bytes_are_asked_for(cdn):
+    """The request asks for no compression, so a length is the file's."""
+    cdn.objects["a.bin"] = BODY
+    cdn.fs().cat_file("a.bin")
+    assert cdn.headers[0]["accept-encoding"] == "identity"
+
+
+def test_an_encoded_answer_is_refused(cdn):
+    """Bytes that a proxy has compressed are not taken for the file's."""
+    cdn.fault = status(200, **{"Content-Encoding": "gzip"})
+    with pytest.raises(wildcast.TransferBrokenError, match="gzip"):
+        cdn.fs().cat_file("a.bin")
+
+
+def test_a_missing_file_without_manifest_is_missing(cdn):
+    """A 404 below a prefix of others means that the file is not there."""
+    with pytest.raises(FileNotFoundError) as caught:
+        cdn.fs().cat_file("a.bin")
+    assert isinstance(caught.value, wildcast.MissingFileError)
+
+
+def test_a_missing_file_that_the_manifest_lacks_is_missing(cdn):
+    """A 404 for what the manifest does not list means that it was never written."""
+    cdn.publish(**{"b.bin": b"b"})
+    with pytest.raises(FileNotFoundError):
+        cdn.fs().cat_file("a.bin")
+
+
+def test_a_missing_file_that_the_manifest_lists_is_lost(cdn):
+    """A 404 for what the manifest lists is an error that no reader takes for a gap."""
+    cdn.publish(**{"a.bin": BODY})
+    del cdn.objects["a.bin"]
+    with pytest.raises(wildcast.LostObjectError) as caught:
+        cdn.fs().cat_file("a.bin")
+    assert isinstance(caught.value, OSError)
+    assert not isinstance(caught.value, FileNotFoundError)
+
+
+def test_the_manifest_is_fetched_once(cdn):
+    """Many readers of missing files ask for the manifest once, and then not even for the files."""
+    cdn.publish(**{"a.bin": BODY})
+    fs = cdn.fs()
+    fs.cat([f"missing/{i}" for i in range(50)], on_error="omit")
+    before = len(cdn.requests)
+    assert not fs.exists("another")
+    assert cdn.asked(MANIFEST_PATH) == 1
+    assert len(cdn.requests) == before
+
+
+def test_a_read_that_finds_its_file_needs_no_manifest(cdn):
+    """Opening what is there costs one request."""
+    cdn.publish(**{"a.bin": BODY})
+    cdn.fs().cat_file("a.bin")
+    assert [path for _, path, _ in cdn.requests] == ["a.bin"]
+
+
+def test_a_damaged_manifest_is_an_error(cdn):
+    """A manifest that cannot be understood does not make files missing."""
+    cdn.objects[MANIFEST_PATH] = b"junk"
+    with pytest.raises(wildcast.DamagedManifestError):
+        cdn.fs().cat_file("a.bin")
+
+
+def test_a_manifest_that_cannot_be_read_is_asked_for_again(cdn):
+    """A store that fails for a while does not turn a published prefix into one without a manifest."""
+    cdn.publish(**{"a.bin": BODY})
+    fs = cdn.fs()
+    cdn.fault = status(503, MANIFEST_PATH)
+    with pytest.raises(wildcast.StoreUnavailableError):
+        fs.ls("")
+    cdn.fault = None
+    assert fs.ls("", detail=False) == ["a.bin"]
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_refusal_is_never_missing(cdn, code):
+    """A refused request is a PermissionError, and says nothing about the file."""
+    cdn.fault = status(code)
+    with pytest.raises(PermissionError) as caught:
+        cdn.fs().cat_file("a.bin")
+    assert type(caught.value) is wildcast.AccessRefusedError
+    assert cdn.asked("a.bin") == 1
+
+
+def test_an_expired_url_is_named(cdn):
+    """A refusal after the URL's own end says that it has ended."""
+    cdn.fault = status(403)
+    fs = wildcast.SignedFileSystem(cdn.signed(expires_in=-5), retry=cdn.retry)
+    with pytest.raises(wildcast.UrlExpiredError, match="ended at"):
+        fs.cat_file("a.bin")
+
+
+@pytest.mark.parametrize("method", ["exists", "isfile", "isdir", "info", "ls", "find", "walk", "du", "glob"])
+def test_a_refusal_is_never_an_answer(cdn, method):
+    """No way of asking what is there takes a refusal for "nothing"."""
+    cdn.fault = lambda *_: Response("no", 403)
+    ask = getattr(cdn.fs(), method)
+    with pytest.raises(wildcast.AccessRefusedError):
+        list(ask("directory/*"))
+
+
+@pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504])
+def test_a_failing_store_is_asked_again(cdn, code):
+    """An answer that may pass is repeated until it has."""
+    cdn.objects["a.bin"] = BODY
+    fail = status(code)
+    cdn.fault = lambda path, request: fail(path, request) if cdn.asked("a.bin") < 3 else None
+    assert cdn.fs().cat_file("a.bin") == BODY
+
+
+@pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504, 418, 410])
+def test_a_store_that_keeps_failing_is_an_error(cdn, code):
+    """After the last attempt the failure is an OSError that is not "missing"."""
+    cdn.fault = status(code)
+    with pytest.raises(wildcast.ReadError) as caught:
+        cdn.fs().cat_file("a.bin")
+    assert not isinstance(caught.value, FileNotFoundError)
+    assert str(code) in str(caught.value)
+
+
+def test_retry_after_is_honoured(cdn):
+    """A server that names a time is not asked before it."""
+    cdn.objects["a.bin"] = BODY
+    fail = status(503, **{"Retry-After": "1"})
+    cdn.fault = lambda path, request: fail(path, request) if cdn.asked("a.bin") < 2 else None
+    started = time.monotonic()
+    cdn.fs().cat_file("a.bin")
+    assert time.monotonic() - started >= 0.9
+
+
+def test_a_body_that_is_cut_short_is_an_error(cdn):
+    """Fewer bytes than promised are asked for again, and then an error."""
+    cdn.fault = cut_short
+    with pytest.raises(wildcast.TransferBrokenError):
+        cdn.fs().cat_file("a.bin")
+    assert cdn.asked("a.bin") == cdn.retry.attempts
+
+
+def test_a_body_that_is_cut_short_once_is_repeated(cdn):
+    """A connection that broke in the middle costs a repetition only."""
+    cdn.objects["a.bin"] = BODY
+    cdn.fault = lambda path, request: cut_short(path, request) if cdn.asked("a.bin") < 2 else None
+    assert cdn.fs().cat_file("a.bin") == BODY
+
+
+@pytest.mark.parametrize("bounds", [(None, None), (0, 10), (-10, None)])
+def test_a_size_unlike_the_manifests_is_an_error(cdn, bounds):
+    """An object that was replaced by another one is not read, once the manifest is known."""
+    cdn.publish(**{"a.bin": BODY})
+    cdn.objects["a.bin"] = BODY[:-1]
+    fs = cdn.fs()
+    fs.ls("")
+    with pytest.raises(wildcast.TransferBrokenError, match="manifest"):
+        fs.cat_file("a.bin", *bounds)
+
+
+def test_a_redirect_to_a_login_page_is_an_error(cdn):
+    """A redirect is not followed: what lies behind it is not the file."""
+    cdn.fault = status(302, Location="http://127.0.0.1:1/login")
+    with pytest.raises(wildcast.TransferBrokenError, match="login"):
+        cdn.fs().cat_file("a.bin")
+
+
+def test_a_silent_server_is_an_error(cdn):
+    """A server that says nothing for the time given is given up."""
+
+    async def forever():
+        yield b"x"
+        await asyncio.sleep(30)
+
+    cdn.fault = lambda *_: StreamingResponse(forever(), headers={"Content-Length": "9"})
+    with pytest.raises(wildcast.StoreUnavailableError, match="Timeout"):
+        wildcast.SignedFileSystem(cdn.signed(), retry=Retry(attempts=1), timeout=0.2).cat_file("a.bin")
+
+
+def test_a_server_that_is_not_there_is_an_error():
+    """No connection is an OSError that is not "missing"."""
+    fs = wildcast.SignedFileSystem("http://127.0.0.1:9/p/*?Signature=s", retry=Retry(attempts=1))
+    with pytest.raises(wildcast.StoreUnavailableError):
+        fs.cat_file("a.bin")
+
+
+def test_an_unsatisfiable_range_is_named_as_zarr_expects(cdn):
+    """A range behind the end is an OSError with the two words that zarr looks for."""
+    cdn.objects["a.bin"] = BODY
+    with pytest.raises(wildcast.RangeNotSatisfiableError, match="not satisfiable"):
+        cdn.fs().cat_file("a.bin", len(BODY), None)
+
+
+@pytest.mark.parametrize("bounds", [(None, None), (0, 10)])
+def test_a_wrong_416_is_not_taken_for_an_empty_file(cdn, bounds):
+    """A 416 that no range can explain has none of the words that zarr reads as empty."""
+    cdn.publish(**{"a.bin": BODY})
+    fs = cdn.fs()
+    fs.ls("")
+    cdn.fault = status(416)
+    with pytest.raises(wildcast.ReadError) as caught:
+        fs.cat_file("a.bin", *bounds)
+    assert "not satisfiable" not in str(caught.value)
+
+
+def test_a_path_cannot_smuggle_words_into_an_error(cdn):
+    """A file whose name holds zarr's words does not make a refusal read as empty."""
+    cdn.fault = lambda *_: Response("no", 403)
+    with pytest.raises(wildcast.AccessRefusedError) as caught:
+        cdn.fs().cat_file("not satisfiable")
+    assert "not satisfiable" not in str(caught.value)
+
+
+def test_listing_comes_from_the_manifest(cdn):
+    """Directories and files are listed with their sizes, without any LIST permission."""
+    cdn.publish(**{"s.zarr/c/0": b"12", "s.zarr/zarr.json": b"{}", "b.nc": b"123"})
+    fs = cdn.fs()
+    assert fs.ls("") == [
+        {"name": "b.nc", "size": 3, "type": "file"},
+        {"name": "s.zarr", "size": 0, "type": "directory"},
+    ]
+    assert fs.find("s.zarr") == ["s.zarr/c/0", "s.zarr/zarr.json"]
+    assert fs.glob("**/*.json") == ["s.zarr/zarr.json"]
+    assert fs.isdir("s.zarr/c")
+    assert fs.info("b.nc")["size"] == 3
+    assert list(fs.get_mapper("s.zarr")) == ["c/0", "zarr.json"]
+
+
+def test_listing_what_is_not_there_is_an_error(cdn):
+    """A directory that does not exist is missing, not empty."""
+    cdn.publish(**{"a.bin": BODY})
+    with pytest.raises(FileNotFoundError):
+        cdn.fs().ls("other")
+
+
+def test_listing_without_a_manifest_is_an_error(cdn):
+    """Where nothing says which files there are, a listing is not empty but impossible."""
+    with pytest.raises(wildcast.NoListingError):
+        cdn.fs().ls("")
+    with pytest.raises(wildcast.NoListingError):
+        cdn.fs().find("")
+
+
+def test_size_without_a_manifest_comes_from_head(cdn):
+    """A prefix of others still tells how long a file is."""
+    cdn.objects["a.bin"] = BODY
+    assert cdn.fs().info("a.bin")["size"] == len(BODY)
+    assert cdn.requests[-1][0] == "HEAD"
+
+
+def test_a_file_is_read_by_cached_blocks(cdn):
+    """An opened file seeks and reads, and asks for each block once."""
+    cdn.publish(**{"a.bin": BODY})
+    with cdn.fs().open("a.bin", block_size=1000) as file:
+        file.seek(500)
+        assert file.read(20) == BODY[500:520]
+        assert file.read(20) == BODY[520:540]
+        file.seek(-3, 2)
+        assert file.read() == BODY[-3:]
+    assert cdn.asked("a.bin") == 2
+
+
+def test_writing_is_refused(cdn):
+    """A result cannot be written through its URL."""
+    fs = cdn.fs()
+    with pytest.raises(wildcast.ReadOnlyError):
+        fs.pipe_file("a", b"1")
+    with pytest.raises(wildcast.ReadOnlyError):
+        fs.open("a", "wb")
+    with pytest.raises(wildcast.ReadOnlyError):
+        fs.rm("a")
+
+
+def test_a_download_is_whole_or_not_there(cdn, tmp_path):
+    """A download that breaks off leaves neither the file nor a rest of it."""
+    cdn.fault = cut_short
+    with pytest.raises(wildcast.TransferBrokenError):
+        cdn.fs().get_file("a.bin", str(tmp_path / "a.bin"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_goes_on_where_it_broke_off(cdn, tmp_path):
+    """The second attempt asks for the rest, on condition that the file is the same."""
+    cdn.objects["a.bin"] = BODY
+    etag = f'"{hash(BODY)}"'
+
+    def break_once(path, request):
+        if cdn.asked(path) > 1:
+            return None
+        answer = cut_short(path, request)
+        answer.headers["ETag"] = etag
+        return answer
+
+    cdn.fault = break_once
+    cdn.fs().get_file("a.bin", str(tmp_path / "a.bin"))
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+    assert [wanted for _, _, wanted in cdn.requests] == [None, "bytes=100-"]
+
+
+def test_a_download_begins_again_if_the_file_has_changed(cdn, tmp_path):
+    """A rest that belongs to another file is not appended."""
+    cdn.objects["a.bin"] = bytes(reversed(BODY))
+
+    def break_once(path, request):
+        if cdn.asked(path) > 1:
+            return None
+        answer = cut_short(path, request)
+        answer.headers["ETag"] = '"another"'
+        return answer
+
+    cdn.fault = break_once
+    cdn.fs().get_file("a.bin", str(tmp_path / "a.bin"))
+    assert (tmp_path / "a.bin").read_bytes() == bytes(reversed(BODY))
+
+
+def test_a_directory_is_downloaded(cdn, tmp_path):
+    """A recursive get of fsspec works from the manifest."""
+    cdn.publish(**{"s.zarr/c/0": b"12", "s.zarr/zarr.json": b"{}"})
+    cdn.fs().get("s.zarr", str(tmp_path / "copy"), recursive=True)
+    assert (tmp_path / "copy" / "c" / "0").read_bytes() == b"12"
+
+
+def test_pickling_keeps_the_url(cdn):
+    """Another process reads with the same signature, which is what dask needs."""
+    cdn.objects["a.bin"] = BODY
+    copy = pickle.loads(pickle.dumps(cdn.fs()))  # noqa: S301 - our own bytes
+    assert copy.cat_file("a.bin") == BODY
+
+
+def test_the_token_does_not_depend_on_the_signature(cdn):
+    """Two URLs of one prefix make equal filesystems, so dask's names are stable across renewal."""
+    one, other = (wildcast.SignedFileSystem(cdn.signed(signature=text)) for text in ("aa", "bb"))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.__dask_tokenize__() == other.__dask_tokenize__()
+
+
+def test_no_signature_in_what_is_shown(cdn):
+    """Neither repr, token, JSON nor an error holds the signature."""
+    fs = cdn.fs()
+    cdn.fault = lambda *_: Response("no", 403)
+    with pytest.raises(wildcast.AccessRefusedError) as caught:
+        fs.cat_file("a.bin")
+    source = fs._source
+    texts = [repr(fs), fs.to_json(), str(fs._fs_token), repr(caught.value), repr(source), repr(source.current())]
+    assert not [text for text in texts if cdn.signature in text]
+
+
+@pytest.mark.parametrize("fault", [cut_short, status(503), status(302)])
+def test_no_signature_in_a_chain_of_errors(cdn, fault):
+    """The errors behind an error do not hold the signature either."""
+    cdn.fault = fault
+    with pytest.raises(wildcast.ReadError) as caught:
+        cdn.fs().cat_file("a.bin")
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_the_filesystem_works_by_its_class_in_a_users_loop(cdn):
+    """The asynchronous face works in any loop, and leaves nothing open when that loop ends."""
+    cdn.objects["a.bin"] = BODY
+    fs = cdn.fs()
+
+    async def read_many():
+        return await asyncio.gather(*(fs._cat_file("a.bin", i, i + 10) for i in range(100)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            parts = asyncio.run(read_many())
+            gc.collect()
+    assert parts == [BODY[i : i + 10] for i in range(100)]
+
+
+def test_the_synchronous_face_works_inside_a_running_loop(cdn):
+    """A notebook, whose cells run in a loop, can call the ordinary methods."""
+    cdn.objects["a.bin"] = BODY
+
+    async def cell():
+        return cdn.fs().cat_file("a.bin")
+
+    assert asyncio.run(cell()) == BODY
+
+
+def test_at_most_64_requests_are_in_flight(cdn):
+    """The connection limit bounds what all readers of a loop ask for at once."""
+    flying, most = 0, 0
+
+    async def slow():
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0.02)
+        yield b"x"
+        flying -= 1
+
+    cdn.fault = lambda *_: StreamingResponse(slow(), headers={"Content-Length": "1"})
+    cdn.fs().cat([f"{i}" for i in range(200)], batch_size=200)
+    assert 32 < most <= 64
+
+
+def test_the_protocol_can_be_registered(cdn):
+    """Under fsspec's registry a URL with the protocol opens, given the signed URL as an option."""
+    cdn.objects["s/a.bin"] = BODY
+    fsspec.register_implementation("wildcast", wildcast.SignedFileSystem, clobber=True)
+    with fsspec.open("wildcast://s/a.bin", source=cdn.signed()) as file:
+        assert file.read() == BODY
+
+
+@given(st.integers(0, 50), st.integers(-60, 60), st.integers(1, 60))
+def test_a_range_within_a_file_is_its_slice(size, start, length):
+    """Clamping a range to a size selects what slicing selects."""
+    wanted = ByteRange(start) if start < 0 else ByteRange(start, start + length)
+    data = bytes(range(size))
+    first, last = wanted.within(size)
+    assert data[first:last] == data[start : wanted.end]
+    assert wanted.satisfiable(size) == bool(data[start : wanted.end])
+
+
+@given(st.sets(st.lists(st.sampled_from(["a", "a-", "a0", "b", "ü"]), min_size=1, max_size=4).map("/".join)))
+def test_a_listing_is_the_tree_of_its_paths(paths):
+    """Children, files below and kinds agree with a plain look through all paths."""
+    files = {path for path in paths if not any(other.startswith(f"{path}/") for other in paths)}
+    listing = Listing(dict.fromkeys(files, 1))
+    directories = {"", *("/".join(p.split("/")[:n]) for p in files for n in range(1, p.count("/") + 1))}
+    for directory in directories:
+        below = sorted(p for p in files if not directory or p.startswith(f"{directory}/"))
+        depth = directory.count("/") + 2 if directory else 1
+        assert listing.below(directory) == below
+        assert [entry.path for entry in listing.children(directory)] == sorted(
+            {"/".join(p.split("/")[:depth]) for p in below}, key=lambda p: p if p in files else f"{p}/"
+        )
+    assert all(listing.is_directory(directory) for directory in directories - {""})
+    assert not any(listing.is_directory(path) for path in files)

@@ -1,0 +1,202 @@
+"""Renewal of signed URLs, back-off, and what survives pickling."""
+
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+import wildcast
+from wildcast._api import Api
+from wildcast._retry import LONGEST_RETRY_AFTER, Retry, parse_retry_after
+from wildcast._sources import ApiSource, FixedSource, parse
+
+TOKEN = "canary-token"
+
+
+class RenewingApi:
+    """An API whose every answer has another signature."""
+
+    def __init__(self, cdn):
+        self.cdn, self.calls, self.status, self.base, self.entered = cdn, 0, 200, cdn.base, threading.Event()
+
+    def results(self, request):
+        self.calls += 1
+        self.entered.set()
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return JSONResponse({"error": "no"}, 401)
+        if self.status != 200:
+            return JSONResponse({"error": "out of order", "details": None}, self.status)
+        signature = f"fresh{self.calls}"
+        self.cdn.accepted = {signature}
+        url = self.cdn.signed(signature=signature).replace(self.cdn.base, self.base)
+        return JSONResponse(metadata(self.cdn, url))
+
+
+def metadata(cdn, url):
+    return {
+        "request_id": cdn.execution,
+        "status": "completed",
+        "completion_time": None,
+        "execution_time_seconds": None,
+        "workflow_name": "wf",
+        "created_at": None,
+        "parameters": {},
+        "storage_type": "s3",
+        "remote_path": None,
+        "signed_url": url,
+        "output_files": [{"path": f"{cdn.execution}/{p}", "size": len(b)} for p, b in cdn.objects.items()],
+    }
+
+
+@pytest.fixture
+def renewing(cdn, serve_app):
+    """An API that renews; its `source(**…)` makes the source under test."""
+    api = RenewingApi(cdn)
+    with serve_app(Starlette(routes=[Route("/v1/infer/wf/{execution}/results", api.results)])) as url:
+
+        def source(expires_in=3600.0, **clocks):
+            client = Api(url, TOKEN, retry=Retry(attempts=1))
+            return ApiSource(client, "wf", cdn.execution, parse(cdn.signed(expires_in=expires_in)), **clocks)
+
+        api.source = source
+        yield api
+
+
+def filesystem(cdn, source):
+    return wildcast.SignedFileSystem(source, retry=cdn.retry)
+
+
+def test_a_refused_url_is_renewed_once_however_many_wait(cdn, renewing):
+    """A hundred readers of an ended URL cost one renewal, and all of them get their bytes."""
+    cdn.objects["a"] = b"data"
+    cdn.accepted = set()
+    fs = filesystem(cdn, renewing.source())
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: fs.cat_file("a"), range(100))) == {b"data"}
+    assert renewing.calls == 1
+
+
+def test_a_url_that_is_refused_again_is_an_error(cdn, renewing):
+    """A second refusal, with a fresh URL, is final."""
+    fs = filesystem(cdn, renewing.source())
+    from starlette.responses import Response
+
+    cdn.fault = lambda *_: Response("no", 403)
+    with pytest.raises(wildcast.AccessRefusedError):
+        fs.cat_file("a")
+    assert cdn.asked("a") == 2
+    assert renewing.calls == 1
+
+
+@pytest.mark.parametrize(("lifetime", "before"), [(3600, 60), (40, 10)])
+def test_a_url_is_renewed_before_it_ends(cdn, renewing, lifetime, before):
+    """Renewal comes 60 seconds before the end, or a quarter of the lifetime where that is shorter."""
+    now = [1000.0]
+    end = parse(cdn.signed(expires_in=lifetime)).expires_at.timestamp()
+    source = renewing.source(lifetime, clock=lambda: now[0], wall=lambda: end - lifetime)
+    now[0] += lifetime - before - 1
+    assert not source.is_due()
+    now[0] += 1
+    assert source.is_due()
+
+
+def test_reading_renews_a_url_that_is_about_to_end(cdn, renewing):
+    """A reader never sees the refusal that an ending URL would give."""
+    cdn.objects["a"] = b"data"
+    now = [0.0]
+    source = renewing.source(clock=lambda: now[0])
+    fs = filesystem(cdn, source)
+    now[0] += 3600
+    cdn.accepted = {"fresh1"}
+    assert fs.cat_file("a") == b"data"
+    assert cdn.asked("a") == 1
+
+
+def test_a_url_that_is_still_good_is_used_while_the_api_is_down(cdn, renewing):
+    """An API that fails shortly before the end does not stop the reading."""
+    cdn.objects["a"] = b"data"
+    renewing.status = 500
+    now = [0.0]
+    fs = filesystem(cdn, renewing.source(clock=lambda: now[0]))
+    now[0] += 3590
+    assert [fs.cat_file("a") for _ in range(20)] == [b"data"] * 20
+    assert renewing.calls == 1
+
+
+def test_a_renewal_that_fails_says_why(cdn, renewing):
+    """A reader whose URL was refused learns that and why there is no other one."""
+    cdn.accepted = set()
+    renewing.status = 500
+    with pytest.raises(wildcast.AccessRefusedError, match="out of order"):
+        filesystem(cdn, renewing.source()).cat_file("a")
+
+
+def test_a_publication_that_moved_is_an_error(cdn, renewing):
+    """Chunks of two publications are never mixed."""
+    cdn.accepted = set()
+    renewing.base = f"{cdn.base}-2"
+    with pytest.raises(wildcast.ResultChangedError):
+        filesystem(cdn, renewing.source()).cat_file("a")
+
+
+def test_a_publication_that_is_gone_is_an_error(cdn, renewing):
+    """Where the API promised results, a prefix without any object is no store of fill values."""
+    with pytest.raises(wildcast.LostObjectError, match="gone"):
+        filesystem(cdn, renewing.source()).cat_file("a")
+
+
+def test_the_api_lists_what_has_no_manifest(cdn, renewing):
+    """The files that the API names stand in for a manifest."""
+    cdn.objects["a"] = b"data"
+    source = renewing.source()
+    fs = filesystem(cdn, source)
+    cdn.accepted = {cdn.signature, "fresh1"}
+    assert fs.ls("", detail=False) == ["a"]
+
+
+def test_pickling_carries_the_url_and_never_the_token(cdn, renewing, monkeypatch):
+    """Another process has the current URL, and takes the token from its environment."""
+    source = renewing.source()
+    pickled = pickle.dumps(filesystem(cdn, source))
+    assert TOKEN.encode() not in pickled
+    assert cdn.signature.encode() in pickled
+    monkeypatch.setenv("WILDCAST_TOKEN", TOKEN)
+    cdn.objects["a"] = b"data"
+    cdn.accepted = set()
+    copy = pickle.loads(pickled)  # noqa: S301 - our own bytes
+    assert copy.cat_file("a") == b"data"
+
+
+def test_a_source_shows_no_secret(cdn, renewing):
+    """A source's repr holds neither signature nor token."""
+    text = repr(renewing.source()) + repr(FixedSource(cdn.signed())) + repr(renewing.source()._api)
+    assert cdn.signature not in text
+    assert TOKEN not in text
+
+
+@given(st.integers(1, 40), st.one_of(st.none(), st.floats(0, 1e9)))
+def test_a_pause_keeps_its_bounds(failures, asked):
+    """A pause is never longer than its cap or what the server may ask, and never shorter than what it asked."""
+    retry = Retry(base=0.1, cap=5.0)
+    pause = retry.pause(failures, asked)
+    assert min(asked or 0.0, LONGEST_RETRY_AFTER) <= pause <= max(5.0, LONGEST_RETRY_AFTER)
+    assert pause >= min(5.0, 0.1 * 2 ** (failures - 1)) / 2
+
+
+@pytest.mark.parametrize(("text", "seconds"), [(None, None), ("3", 3.0), ("soon", None), ("-1", None), ("", None)])
+def test_retry_after_in_seconds(text, seconds):
+    """A Retry-After of seconds is read, and junk is ignored."""
+    assert parse_retry_after(text) == seconds
+
+
+def test_retry_after_as_a_date():
+    """A Retry-After with a date is the time until then."""
+    moment = datetime.now(UTC) + timedelta(seconds=30)
+    assert parse_retry_after(moment.strftime("%a, %d %b %Y %H:%M:%S GMT")) == pytest.approx(30, abs=2)

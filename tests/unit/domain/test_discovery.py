@@ -1,0 +1,117 @@
+"""Discovery of workflows in directories."""
+
+import re
+import sys
+
+import pytest
+
+from wildcast_server.domain.discovery import discover
+from wildcast_server.errors import SettingsError
+
+GOOD = """
+from wildcast_server import Workflow, workflow
+
+class Base(Workflow):
+    "Abstract: it has no run."
+
+class {name}(Base):
+    "One."
+    name = "{name}"
+    def run(self, parameters, context): ...
+
+Alias = {name}
+
+@workflow
+def f_{name}(n: int = 1) -> None: ...
+"""
+
+
+def write(directory, **files: str):
+    directory.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (directory / f"{name}.py").write_text(text)
+    return directory
+
+
+def test_classes_and_functions_are_found(tmp_path):
+    """Every concrete class and marked function that a file defines is found once, with its file."""
+    found = discover([write(tmp_path, one=GOOD.format(name="a"))])
+    assert found.failures == ()
+    assert found.registry.names() == ["a", "f_a"]
+    assert found.registry.source("a") == tmp_path / "one.py"
+
+
+def test_what_a_file_imports_is_not_its_own(tmp_path):
+    """A class or function imported from elsewhere is not registered again."""
+    name = "wildcast_discovery_helper"
+    write(tmp_path / "lib", **{name: GOOD.format(name="theirs")})
+    text = f"import sys\nsys.path.insert(0, {str(tmp_path / 'lib')!r})\nfrom {name} import *\nsys.path.pop(0)\n"
+    found = discover([write(tmp_path / "flows", one=text + "from wildcast_server import Workflow\n")])
+    del sys.modules[name]
+    assert (found.registry.names(), found.failures) == ([], ())
+
+
+def test_files_of_one_name_do_not_collide(tmp_path):
+    """Two directories may each have a file of the same name."""
+    first = write(tmp_path / "x", one=GOOD.format(name="a"))
+    second = write(tmp_path / "y", one=GOOD.format(name="b"))
+    assert discover([first, second, first]).registry.names() == ["a", "b", "f_a", "f_b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("def", "SyntaxError"),
+        ("x = 1\nimport not_installed_anywhere", r"ModuleNotFoundError.*line 2"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("class E(BaseException): pass\nraise E()", "E"),
+        ("from wildcast_server import workflow\n@workflow\ndef f(x): ...", "type hint"),
+        ("from wildcast_server import Workflow\nclass A(Workflow):\n  def run(self, p, c): ...", "no name"),
+        ("\0", "SyntaxError|ValueError"),
+    ],
+)
+def test_a_file_that_fails_harms_no_other(tmp_path, text, reason):
+    """A failure names the file and the reason; the files before and after it are loaded."""
+    found = discover([write(tmp_path, a=GOOD.format(name="a"), b=text, c=GOOD.format(name="c"))])
+    assert found.registry.names() == ["a", "c", "f_a", "f_c"]
+    (failure,) = found.failures
+    assert failure.path == tmp_path / "b.py"
+    assert re.search(reason, failure.message)
+    assert str(failure.path) in failure.message
+
+
+def test_the_second_of_a_name_is_a_failure(tmp_path):
+    """Two files with one workflow name: the first counts, the second is a failure that names both."""
+    found = discover([write(tmp_path, a=GOOD.format(name="same"), b=GOOD.format(name="same"))])
+    assert found.registry.source("same") == tmp_path / "a.py"
+    assert "a.py" in found.failures[0].message
+    assert "b.py" in found.failures[0].message
+
+
+def test_private_and_other_files_are_left_alone(tmp_path):
+    """Names that begin with an underscore or a dot, other endings and directories are not imported."""
+    write(tmp_path, _private="1/0", **{".hidden": "1/0"})
+    (tmp_path / "notes.txt").write_text("1/0")
+    (tmp_path / "package.py").mkdir()
+    found = discover([tmp_path])
+    assert (found.registry.names(), found.failures) == ([], ())
+
+
+def test_a_missing_directory_is_a_settings_error(tmp_path):
+    """A directory that is not there is not the same as an empty one."""
+    with pytest.raises(SettingsError, match="missing"):
+        discover([tmp_path / "missing"])
+
+
+def test_pydantic_and_dataclasses_find_the_module(tmp_path):
+    """Postponed annotations resolve: the module is known while it is imported."""
+    text = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n"
+        "from wildcast_server import RunContext, workflow\n"
+        "@dataclass\nclass D:\n  x: ClassVar[int] = 1\n"
+        "@workflow\ndef f(n: int, context: RunContext) -> None: ...\n"
+    )
+    found = discover([write(tmp_path, a=text)])
+    assert (found.registry.names(), found.failures) == (["f"], ())
+    assert list(found.registry.get("f").Parameters.model_fields) == ["n"]

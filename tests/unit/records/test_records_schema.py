@@ -1,0 +1,145 @@
+"""The schema's version, and its migrations."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, text
+
+from wildcast_server.domain.execution import Execution
+from wildcast_server.errors import SchemaMismatchError
+from wildcast_server.records import SqlRecords, ensure_schema, migrate, open_engine, schema
+from wildcast_server.records.tables import metadata
+
+
+@pytest.fixture
+def engine(tmp_path: Path):
+    """Open an empty database."""
+    opened = open_engine(f"sqlite:///{tmp_path / 'schema.sqlite'}")
+    yield opened
+    opened.dispose()
+
+
+def run(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def definitions(engine: Engine) -> dict[str, object]:
+    inspector = inspect(engine)
+    return {
+        name: (
+            [(column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(name)],
+            inspector.get_pk_constraint(name),
+            sorted(str(index) for index in inspector.get_indexes(name)),
+            sorted(str(key) for key in inspector.get_foreign_keys(name)),
+            sorted(str(unique) for unique in inspector.get_unique_constraints(name)),
+        )
+        for name in sorted(inspector.get_table_names())
+    }
+
+
+def test_a_migrated_database_has_the_schema_of_the_tables(engine: Engine):
+    """Alembic finds nothing left to change after migrating an empty database."""
+    migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts=OPTIONS), metadata) == []
+
+
+OPTIONS = {"include_name": lambda name, kind, _parents: kind != "table" or name in metadata.tables}
+
+
+def test_a_fresh_database_is_like_a_migrated_one(engine: Engine, tmp_path: Path):
+    """Making the schema at once or step by step comes to the same, the version's table included."""
+    other = open_engine(f"sqlite:///{tmp_path / 'migrated.sqlite'}")
+    ensure_schema(engine)
+    migrate(other)
+    assert definitions(engine) == definitions(other)
+    other.dispose()
+
+
+def test_the_known_revisions_are_those_of_the_migrations(engine: Engine):
+    """The constant that a start compares with names every migration, oldest first, and its last is the head."""
+    with engine.begin() as connection:
+        scripts = ScriptDirectory.from_config(schema._alembic_config(connection))
+        known = [script.revision for script in scripts.walk_revisions()]
+        assert tuple(reversed(known)) == schema.REVISIONS
+        assert scripts.get_current_head() == schema.HEAD
+
+
+def test_ensuring_twice_keeps_what_is_there(engine: Engine):
+    """A restart finds the records of before."""
+    ensure_schema(engine)
+    SqlRecords(engine).insert(Execution(id="exec_1_00000001", workflow_name="w", parameters={}))
+    ensure_schema(engine)
+    assert SqlRecords(engine).get("exec_1_00000001").workflow_name == "w"
+
+
+def test_an_older_schema_is_refused_with_the_command_that_mends_it(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """The operator is told what to run."""
+    ensure_schema(engine)
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
+    monkeypatch.setattr(schema, "HEAD", "0002")
+    with pytest.raises(SchemaMismatchError, match="older wildcast.*wildcast-server migrate"):
+        ensure_schema(engine)
+
+
+@pytest.mark.parametrize("call", [ensure_schema, migrate])
+def test_a_newer_schema_is_refused(engine: Engine, call):
+    """An old wildcast does not touch what a newer one has made."""
+    ensure_schema(engine)
+    run(engine, "UPDATE wildcast_schema SET version_num = '9999'")
+    with pytest.raises(SchemaMismatchError, match="9999 of a newer wildcast"):
+        call(engine)
+
+
+@pytest.mark.parametrize("call", [ensure_schema, migrate])
+def test_somebody_elses_tables_are_refused(engine: Engine, call):
+    """A table of our name that we did not make is left alone."""
+    run(engine, "CREATE TABLE executions (x INTEGER)")
+    with pytest.raises(SchemaMismatchError, match="did not make"):
+        call(engine)
+
+
+def test_tables_that_are_not_ours_are_ignored(engine: Engine):
+    """The engine of the jobs may share the database."""
+    run(engine, "CREATE TABLE workflow_status (x INTEGER)")
+    ensure_schema(engine)
+    migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts=OPTIONS), metadata) == []
+
+
+def test_migrating_is_repeatable(engine: Engine):
+    """A second run changes nothing."""
+    migrate(engine)
+    before = definitions(engine)
+    migrate(engine)
+    assert definitions(engine) == before
+    ensure_schema(engine)
+
+
+def test_a_failed_migration_leaves_the_database_as_it_was(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """All of a migration happens, or nothing of it."""
+    import alembic.op
+
+    def refuse(*_args: object, **_keywords: object) -> None:
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(alembic.op, "create_index", refuse)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        migrate(engine)
+    assert definitions(engine) == {}
+
+
+def test_a_start_does_not_import_alembic():
+    """Checking a database takes no second of imports."""
+    code = (
+        "import sys; from wildcast_server.records import ensure_schema, open_engine; "
+        "e = open_engine('sqlite://'); ensure_schema(e); ensure_schema(e); print('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
