@@ -33,10 +33,12 @@ def to_json(value: Any, where: str = "parameters") -> Any:
     ValueError
         For an infinite number or one that is none.
     """
-    if value is None or isinstance(value, bool | str):
-        return str(value) if isinstance(value, Enum) else value
     if isinstance(value, Enum):
         return to_json(value.value, where)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)  # numpy's texts are a subclass
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):

@@ -11,9 +11,9 @@ from fsspec.mapping import FSMap
 
 from wildcast._api import Api, listed_files
 from wildcast._download import target_below
-from wildcast._errors import DatasetError, UnexpectedAnswerError
+from wildcast._errors import DatasetError
 from wildcast._filesystem import SignedFileSystem
-from wildcast._sources import ApiSource, ServerSource, UrlSource, parse
+from wildcast._sources import ApiSource, ServerSource, UrlSource, link_of
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.wire import OutputFile, ResultMetadata
 
@@ -71,7 +71,7 @@ class Result:
         """When `signed_url` ends, in UTC; reading renews it before."""
         if self.signed_url is None:
             return None
-        return self._source.current().expires_at or self.metadata.expires_at
+        return self._source.current().expires_at
 
     @cached_property
     def datasets(self) -> tuple[Dataset, ...]:
@@ -83,9 +83,7 @@ class Result:
         metadata = self.metadata
         if metadata.storage_type == "server":
             return ServerSource(self._api, self._workflow, metadata.request_id)
-        if metadata.signed_url is None:
-            raise UnexpectedAnswerError(f"The API gives no signed URL for {metadata.request_id}; ask its operators.")
-        return ApiSource(self._api, self._workflow, metadata.request_id, parse(metadata.signed_url))
+        return ApiSource(self._api, self._workflow, metadata.request_id, link_of(metadata))
 
     @cached_property
     def fs(self) -> SignedFileSystem:

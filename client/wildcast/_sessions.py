@@ -78,9 +78,13 @@ def _close_at_exit(key: _Key) -> None:
 
 
 def proxy_for(base: str) -> str | None:
-    """Return the proxy that the environment names for this URL, as every HTTP client reads it; None for none."""
+    """Return the HTTP proxy that the environment names for this URL, as every client reads it; None for none.
+
+    Credentials in ``~/.netrc`` are left alone: they would be sent along with the signature.
+    """
     parts = urlsplit(base)
     if parts.hostname is None or urllib.request.proxy_bypass(parts.hostname):
         return None
     proxies = urllib.request.getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
+    found = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return found if found.startswith(("http://", "https://")) else None

@@ -4,12 +4,14 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from wildcast._errors import ApiError, InvalidUrlError, ResultChangedError
+from wildcast._errors import ApiError, InvalidUrlError, ResultChangedError, UnexpectedAnswerError
 from wildcast.contract.naming import quote_key
 from wildcast.contract.policy import SignedUrl, parse_signed_url
+from wildcast.contract.wire import ResultMetadata
 
 if TYPE_CHECKING:
     from wildcast._api import Api
@@ -174,9 +176,7 @@ class ApiSource(UrlSource):
 
     def _ask(self) -> SignedUrl:
         metadata = self._api.results(self._workflow, self._execution_id, listed=False)
-        if metadata.signed_url is None:
-            raise ApiError(f"The API gives no signed URL for {self._execution_id} any more; open the result again.")
-        fresh = parse(metadata.signed_url)
+        fresh = link_of(metadata)
         if fresh.base != self._url.base:
             raise ResultChangedError(
                 f"{self._execution_id} was published anew under another address; open the result again."
@@ -246,6 +246,24 @@ def parse(signed_url: str) -> SignedUrl:
         return parse_signed_url(signed_url)
     except ValueError as error:
         raise InvalidUrlError(f"This is no wildcard signed URL such as https://…/prefix/*?Policy=…: {error}") from None
+
+
+def link_of(metadata: ResultMetadata) -> SignedUrl:
+    """Return the signed URL of a result; where the URL itself does not tell its end, the API does.
+
+    Raises
+    ------
+    UnexpectedAnswerError
+        If there is none.
+    InvalidUrlError
+        If it is no such URL.
+    """
+    if metadata.signed_url is None:
+        raise UnexpectedAnswerError(f"The API gives no signed URL for {metadata.request_id}; ask its operators.")
+    link, told = parse(metadata.signed_url), metadata.expires_at
+    if link.expires_at is not None or told is None:
+        return link
+    return replace(link, expires_at=told.replace(tzinfo=told.tzinfo or UTC))
 
 
 def has_ended(url: SignedUrl, now: datetime | None = None) -> bool:

@@ -2,7 +2,7 @@
 
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,9 @@ MAX_CHUNK = 16 * 2**20
 
 SMALL = 64 * 2**10
 """An array of so many bytes is one chunk."""
+
+RELATING = ("coordinates", "bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms")
+"""The attributes by which a variable refers to others (CF conventions 1.11, appendix A)."""
 
 CONSOLIDATED_V3 = "Consolidated metadata is currently not part in the Zarr format 3 specification"
 
@@ -75,8 +78,8 @@ class NetcdfToZarr(Workflow):
         target = context.output_directory / (parameters.output or f"{source.stem}.zarr")
         # Nothing is decoded: what the file holds (packed values, calendars, fill values) goes over as it is, and
         # decodes to the same on both sides.
-        with _open(source, decode_cf=False) as dataset:
-            chosen = _choose(dataset, source, parameters.variables)
+        with _open(source) as dataset:
+            chosen = _choose(dataset, source.name, parameters.variables)
             conversion = Conversion(chosen, target, parameters.zarr_format, parameters.chunks)
             context.logger.info("%s: %d variables, %d bytes", source.name, len(chosen.variables), chosen.nbytes)
             context.progress(0, conversion.steps)
@@ -204,21 +207,37 @@ def find_source(source: str, roots: list[Path]) -> Path:
     raise ValueError(f"source: there is no file {source!r} below the server's source directories")
 
 
-def _open(source: Path, **options: Any) -> xr.Dataset:
+def _open(source: Path) -> xr.Dataset:
     try:
-        return xr.open_dataset(source, engine="h5netcdf", cache=False, **options)
+        return xr.open_dataset(source, engine="h5netcdf", cache=False, decode_cf=False)
     except OSError as error:
         raise ValueError(f"source: {source.name} cannot be read as netCDF-4 ({error})") from error
 
 
-def _choose(dataset: xr.Dataset, source: Path, variables: list[str] | None) -> xr.Dataset:
+def _choose(dataset: xr.Dataset, file: str, variables: list[str] | None) -> xr.Dataset:
     if variables is None:
         return dataset
     unknown = sorted(set(variables) - {str(name) for name in dataset.variables})
     if unknown:
         known = ", ".join(str(name) for name in dataset.variables)
-        raise ValueError(f"variables: {source.name} has no {', '.join(unknown)}; it has {known}")
-    # Only decoding tells which coordinates, bounds and grid mappings belong to a variable.
-    with _open(source, decode_coords="all") as decoded:
-        kept = set(decoded[variables].variables)
+        raise ValueError(f"variables: {file} has no {', '.join(unknown)}; it has {known}")
+    kept = _with_related(dataset, variables)
     return dataset.drop_vars([name for name in dataset.variables if name not in kept])
+
+
+def _with_related(dataset: xr.Dataset, variables: list[str]) -> set[str]:
+    """Add what a variable's dimensions and CF attributes refer to, and what that refers to."""
+    kept: set[str] = set()
+    pending = [*variables, *_words(dataset.attrs, ["coordinates"])]
+    while pending:
+        name = pending.pop()
+        if name in dataset.variables and name not in kept:
+            kept.add(name)
+            variable = dataset.variables[name]
+            pending += [str(dimension) for dimension in variable.dims]
+            pending += _words(variable.attrs, RELATING)
+    return kept
+
+
+def _words(attributes: dict[Any, Any], names: Sequence[str]) -> list[str]:
+    return " ".join(str(attributes.get(name, "")) for name in names).replace(":", " ").split()

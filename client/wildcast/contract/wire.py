@@ -4,13 +4,13 @@ Existing clients depend on these names; members that a field's docstring calls o
 Times are UTC and travel as ISO 8601 with offset.
 """
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from wildcast.contract.manifest import Dataset, Manifest, Verification
+from wildcast.contract.policy import shorten_signature
 from wildcast.contract.status import ExecutionStatus
 
 StorageType = Literal["server", "s3"]
@@ -102,11 +102,10 @@ class ResultMetadata(msgspec.Struct, frozen=True, kw_only=True):
     datasets: tuple[Dataset, ...] = ()
     upload: Upload | None = None
 
-    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Show everything but the signature, which is a secret until it ends."""
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            yield name, shorten_signature(value) if name == "signed_url" and value else value
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        return list({**shown, "signed_url": self.signed_url and shorten_signature(self.signed_url)}.items())
 
     def __repr__(self) -> str:
         """Show everything but the signature."""

@@ -1,1 +1,8 @@
-"""From an output directory to a publication: scan, upload, verify, commit."""
+"""Publishing output directories: scan, upload in order, verify, commit."""
+
+from wildcast_server.publish.in_place import publish_in_place
+from wildcast_server.publish.manifests import manifest_key, read_manifest
+from wildcast_server.publish.published import Published
+from wildcast_server.publish.publisher import Publisher
+
+__all__ = ["Published", "Publisher", "manifest_key", "publish_in_place", "read_manifest"]

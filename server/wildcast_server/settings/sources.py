@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic_settings import BaseSettings, EnvSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from wildcast_server.errors import SettingsError
 from wildcast_server.settings.tree import LEAVES, SECTIONS, Settings
@@ -124,8 +124,11 @@ def _name_of(dotted: str, names: Mapping[str, str]) -> str:
     return names.get(key) or next(name for other, name in names.items() if other.startswith(key))
 
 
-class _EnvironmentSettings(Settings, BaseSettings):  # type: ignore[misc]  # the library merges both configurations
+class _EnvironmentSettings(Settings, BaseSettings):
     """The tree as the library's environment source wants it; never constructed."""
+
+    # Our own validators read lists and mappings from text, and say what is wrong with them.
+    model_config = SettingsConfigDict(enable_decoding=False)
 
 
 class _EnvironmentSource(EnvSettingsSource):

@@ -12,7 +12,6 @@ from typing import Annotated, Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
-from pydantic_settings import NoDecode
 
 STORE_SCHEMES = ("file", "s3", "gs", "az", "memory")
 
@@ -198,10 +197,8 @@ LocalPath = Annotated[Path, BeforeValidator(_path_text), AfterValidator(_anchor)
 ReadableFile = Annotated[LocalPath, AfterValidator(_readable)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 OriginUrl = Annotated[str, AfterValidator(origin_url)]
-Paths = Annotated[tuple[LocalPath, ...], NoDecode, BeforeValidator(_split(os.pathsep))]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split(","))]
-CorsOrigins = Annotated[
-    tuple[Annotated[str, AfterValidator(_origin_or_any)], ...], NoDecode, BeforeValidator(_split(","))
-]
-TextMapping = Annotated[dict[str, str], NoDecode, BeforeValidator(_from_json), AfterValidator(FrozenDict)]
-NestedMapping = Annotated[dict[str, dict[str, Any]], NoDecode, BeforeValidator(_from_json), AfterValidator(FrozenDict)]
+Paths = Annotated[tuple[LocalPath, ...], BeforeValidator(_split(os.pathsep))]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split(","))]
+CorsOrigins = Annotated[tuple[Annotated[str, AfterValidator(_origin_or_any)], ...], BeforeValidator(_split(","))]
+TextMapping = Annotated[dict[str, str], BeforeValidator(_from_json), AfterValidator(FrozenDict)]
+NestedMapping = Annotated[dict[str, dict[str, Any]], BeforeValidator(_from_json), AfterValidator(FrozenDict)]

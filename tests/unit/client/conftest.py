@@ -125,7 +125,7 @@ def serve(body: bytes | None, request: Request) -> Response:
     return Response(body[start:end], 206, headers=etag)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve_app() -> Callable[..., object]:
     """Run an ASGI app: a context manager that gives its URL."""
     return served

@@ -21,11 +21,11 @@ from wildcast.contract.naming import MANIFEST_PATH
 BODY = bytes(range(256)) * 10
 
 
-def status(code, path="a.bin", **headers):
+def status(code, path="a.bin", headers=None):
     return lambda asked, _: Response("failure", code, headers=headers) if asked == path else None
 
 
-def cut_short(asked, request):
+def cut_short(asked, _request):
     async def half():
         yield BODY[:100]
 
@@ -90,7 +90,7 @@ def test_plain_bytes_are_asked_for(cdn):
 
 def test_an_encoded_answer_is_refused(cdn):
     """Bytes that a proxy has compressed are not taken for the file's."""
-    cdn.fault = status(200, **{"Content-Encoding": "gzip"})
+    cdn.fault = status(200, headers={"Content-Encoding": "gzip"})
     with pytest.raises(wildcast.TransferBrokenError, match="gzip"):
         cdn.fs().cat_file("a.bin")
 
@@ -204,7 +204,7 @@ def test_a_store_that_keeps_failing_is_an_error(cdn, code):
 def test_retry_after_is_honoured(cdn):
     """A server that names a time is not asked before it."""
     cdn.objects["a.bin"] = BODY
-    fail = status(503, **{"Retry-After": "1"})
+    fail = status(503, headers={"Retry-After": "1"})
     cdn.fault = lambda path, request: fail(path, request) if cdn.asked("a.bin") < 2 else None
     started = time.monotonic()
     cdn.fs().cat_file("a.bin")
@@ -239,7 +239,7 @@ def test_a_size_unlike_the_manifests_is_an_error(cdn, bounds):
 
 def test_a_redirect_to_a_login_page_is_an_error(cdn):
     """A redirect is not followed: what lies behind it is not the file."""
-    cdn.fault = status(302, Location="http://127.0.0.1:1/login")
+    cdn.fault = status(302, headers={"Location": "http://127.0.0.1:1/login"})
     with pytest.raises(wildcast.TransferBrokenError, match="login"):
         cdn.fs().cat_file("a.bin")
 

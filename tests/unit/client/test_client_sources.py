@@ -1,21 +1,24 @@
 """Renewal of signed URLs, back-off, and what survives pickling."""
 
 import pickle
-import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import wildcast
 from wildcast._api import Api
 from wildcast._retry import LONGEST_RETRY_AFTER, Retry, parse_retry_after
-from wildcast._sources import ApiSource, FixedSource, parse
+from wildcast._sessions import proxy_for
+from wildcast._sources import ApiSource, FixedSource, link_of, parse
+from wildcast.contract.wire import ResultMetadata
 
 TOKEN = "canary-token"
 
@@ -23,12 +26,11 @@ TOKEN = "canary-token"
 class RenewingApi:
     """An API whose every answer has another signature."""
 
-    def __init__(self, cdn):
-        self.cdn, self.calls, self.status, self.base, self.entered = cdn, 0, 200, cdn.base, threading.Event()
+    def __init__(self, cdn) -> None:
+        self.cdn, self.calls, self.status, self.base = cdn, 0, 200, cdn.base
 
     def results(self, request):
         self.calls += 1
-        self.entered.set()
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return JSONResponse({"error": "no"}, 401)
         if self.status != 200:
@@ -61,9 +63,10 @@ def renewing(cdn, serve_app):
     api = RenewingApi(cdn)
     with serve_app(Starlette(routes=[Route("/v1/infer/wf/{execution}/results", api.results)])) as url:
 
-        def source(expires_in=3600.0, **clocks):
+        def source(expires_in=3600.0, clock=time.monotonic, wall=time.time):
             client = Api(url, TOKEN, retry=Retry(attempts=1))
-            return ApiSource(client, "wf", cdn.execution, parse(cdn.signed(expires_in=expires_in)), **clocks)
+            first = parse(cdn.signed(expires_in=expires_in))
+            return ApiSource(client, "wf", cdn.execution, first, clock=clock, wall=wall)
 
         api.source = source
         yield api
@@ -86,8 +89,6 @@ def test_a_refused_url_is_renewed_once_however_many_wait(cdn, renewing):
 def test_a_url_that_is_refused_again_is_an_error(cdn, renewing):
     """A second refusal, with a fresh URL, is final."""
     fs = filesystem(cdn, renewing.source())
-    from starlette.responses import Response
-
     cdn.fault = lambda *_: Response("no", 403)
     with pytest.raises(wildcast.AccessRefusedError):
         fs.cat_file("a")
@@ -179,6 +180,33 @@ def test_a_source_shows_no_secret(cdn, renewing):
     text = repr(renewing.source()) + repr(FixedSource(cdn.signed())) + repr(renewing.source()._api)
     assert cdn.signature not in text
     assert TOKEN not in text
+
+
+def test_the_api_tells_the_end_that_a_url_does_not(cdn):
+    """A URL of a CDN without a readable policy is renewed by what the API says."""
+    told = {**metadata(cdn, f"{cdn.base}/*?token=x"), "expires_at": "2030-01-01T00:00:00Z"}
+    link = link_of(msgspec.convert(told, ResultMetadata))
+    assert link.expires_at == datetime(2030, 1, 1, tzinfo=UTC)
+
+
+PROXIES = [
+    ({"https_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+    ({"https_proxy": "http://proxy:3128", "no_proxy": "cdn.example"}, None),
+    ({"http_proxy": "http://proxy:3128"}, None),
+    ({"all_proxy": "socks5://proxy:1080"}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("environment", "expected"), PROXIES)
+def test_the_environments_proxy_is_used(monkeypatch, environment, expected):
+    """Reading goes through the proxy that the environment names, unless it exempts the CDN."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_for("https://cdn.example/outputs") == expected
 
 
 @given(st.integers(1, 40), st.one_of(st.none(), st.floats(0, 1e9)))

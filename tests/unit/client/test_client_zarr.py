@@ -23,8 +23,8 @@ def source(shape=(12, 10)):
     return xr.Dataset({"t": (("time", "x"), values, {"units": "K"})}, coords={"time": np.arange(shape[0])})
 
 
-def write_store(directory, zarr_format, **encoding):
-    options = {"chunks": (3, 5), ("fill_value" if zarr_format == 3 else "_FillValue"): FILL, **encoding}
+def write_store(directory, zarr_format, encoding=None):
+    options = {"chunks": (3, 5), ("fill_value" if zarr_format == 3 else "_FillValue"): FILL, **(encoding or {})}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         source().to_zarr(directory, zarr_format=zarr_format, encoding={"t": options}, consolidated=True)
@@ -40,12 +40,12 @@ def store(request, cdn, tmp_path):
     """A published store `r.zarr`, of each format; gives the CDN."""
     sharded = {"shards": (6, 10)} if request.param == "sharded" else {}
     version = 3 if sharded else request.param
-    cdn.publish(**write_store(tmp_path / "r.zarr", version, **sharded))
+    cdn.publish(**write_store(tmp_path / "r.zarr", version, sharded))
     return cdn
 
 
-def open_store(fs, **options):
-    return xr.open_zarr(fs.get_mapper("r.zarr"), consolidated=True, chunks=None, **options)
+def open_store(fs, zarr_format=None):
+    return xr.open_zarr(fs.get_mapper("r.zarr"), consolidated=True, chunks=None, zarr_format=zarr_format)
 
 
 def is_chunk(path):

@@ -2,17 +2,19 @@
 
 import sqlite3
 import threading
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Dialect, Engine, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from wildcast_server.domain.execution import Execution
 from wildcast_server.errors import RecordError, ServiceUnavailableError, SettingsError
 from wildcast_server.records import SqlRecords, ensure_schema, open_engine
 from wildcast_server.records import engine as engine_module
-from wildcast_server.records.engine import reading
+from wildcast_server.records.tables import UtcDateTime
 
 
 @pytest.fixture
@@ -56,19 +58,25 @@ def test_a_transaction_takes_the_write_lock_when_it_begins(engine: Engine):
 
 
 def test_reading_does_not_wait_for_a_writer(engine: Engine):
-    """A status request is answered while somebody writes."""
+    """A status request is answered while somebody writes, with what was there before."""
+    records = SqlRecords(engine)
+    records.insert(Execution(id="exec_1_00000001", workflow_name="w", parameters={}))
     answered: list[object] = []
-
-    def look() -> None:
-        with reading(engine).connect() as connection:
-            answered.append(connection.execute(text("SELECT count(*) FROM executions")).scalar_one())
-
     with engine.begin() as writer:
         writer.execute(text("DELETE FROM executions"))
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=lambda: answered.append(records.get("exec_1_00000001").status))
         thread.start()
         thread.join(timeout=10)
-        assert answered == [0]
+        assert answered == ["queued"]
+
+
+@pytest.mark.parametrize(("dialect", "zone"), [(sqlite.dialect(), None), (postgresql.dialect(), UTC)])
+def test_times_lie_in_the_database_in_utc(dialect: Dialect, zone: tzinfo | None):
+    """A time of any zone is stored as that moment in UTC, with its zone where the database keeps zones."""
+    there = datetime(2026, 1, 2, 12, 0, tzinfo=timezone(timedelta(hours=5)))
+    stored = UtcDateTime().process_bind_param(there, dialect)
+    assert stored == datetime(2026, 1, 2, 7, 0, tzinfo=zone)
+    assert UtcDateTime().process_result_value(stored, dialect) == there
 
 
 def test_a_database_that_stays_locked_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

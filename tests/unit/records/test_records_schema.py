@@ -84,7 +84,7 @@ def test_an_older_schema_is_refused_with_the_command_that_mends_it(engine: Engin
     ensure_schema(engine)
     monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
     monkeypatch.setattr(schema, "HEAD", "0002")
-    with pytest.raises(SchemaMismatchError, match="older wildcast.*wildcast-server migrate"):
+    with pytest.raises(SchemaMismatchError, match=r"older wildcast.*wildcast-server migrate"):
         ensure_schema(engine)
 
 

@@ -15,8 +15,6 @@ context.configure(
     target_metadata=metadata,
     version_table=VERSION_TABLE,
     include_name=_is_ours,
-    # Our engine begins SQLite's transactions itself, so its DDL is part of them.
-    transactional_ddl=True,
     render_as_batch=True,
 )
 with context.begin_transaction():

@@ -1,0 +1,64 @@
+"""Publish a directory where it is, for the API itself to serve."""
+
+import os
+from pathlib import Path
+
+from wildcast.contract.manifest import Manifest, encode_manifest
+from wildcast.contract.naming import MANIFEST_PATH
+from wildcast_server.domain.execution import utc_now
+from wildcast_server.errors import UploadFailedError
+from wildcast_server.publish.manifests import rows_of
+from wildcast_server.publish.output import check_name, prepare
+from wildcast_server.publish.published import Clock, Published
+from wildcast_server.transfer.digest import digest_files
+
+
+def publish_in_place(directory: Path, name: str, *, attempt: int = 1, clock: Clock = utc_now) -> Published:
+    """Checksum the files of `directory`, and write their manifest into it; nothing is moved.
+
+    Parameters
+    ----------
+    directory
+        What to publish; `.wildcast/manifest.json.gz` is made in it, or replaced if it is ours.
+    name
+        The execution, or what else the publication is called; also its prefix.
+    attempt
+        The try that wrote the directory, from 1.
+    clock
+        Tells the manifest's time.
+
+    Raises
+    ------
+    PublicationError
+        The subclasses that `scan` has, `FileChangedError`, and `UploadFailedError` if the manifest cannot be written.
+    """
+    check_name(name)
+    output = prepare(directory)
+    rows = rows_of(digest_files(output.files))
+    output.check_unchanged()
+    manifest = Manifest.of(
+        rows,
+        execution=name,
+        attempt=attempt,
+        created_at=clock(),
+        verified="local",
+        datasets=output.datasets,
+    )
+    _write(output.directory / MANIFEST_PATH, encode_manifest(manifest))
+    return Published.of(manifest, name, storage_type="server")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write beside the directory and rename, so that what is in it is always whole."""
+    # Outside of the published directory, where a crash may leave it without harm.
+    partial = path.parent.parent.with_name(f".{path.parent.parent.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UploadFailedError(f"the manifest {path} could not be written: {error.strerror}") from error

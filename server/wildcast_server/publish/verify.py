@@ -1,0 +1,101 @@
+"""Show that a store holds what was sent, before anybody is told so."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from wildcast.contract.manifest import Manifest, Verification
+from wildcast.contract.naming import MANIFEST_PATH, join_key
+from wildcast_server.errors import NotFoundError, PublicationError, RangeNotSatisfiableError, VerificationFailedError
+from wildcast_server.publish.manifests import manifest_key
+from wildcast_server.store.base import ObjectInfo, ObjectStore
+from wildcast_server.transfer.digest import read_back
+from wildcast_server.transfer.files import StoredFile
+from wildcast_server.transfer.pool import Budget, for_each
+
+_STRENGTH: tuple[Verification, ...] = ("crc64nvme", "md5-etag", "read-back")
+"""From strong to weak."""
+
+_NAMED = 5
+"""Keys that an error names; it counts the others."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a verification found."""
+
+    how: Verification
+    extra: tuple[str, ...]
+    """Keys under the prefix that were not sent."""
+
+
+def verify(store: ObjectStore, prefix: str, files: Sequence[StoredFile], budget: Budget) -> Verified:
+    """Check every object: a listing shows it with its size and the ETag of its write, and its checksum was compared.
+
+    Parameters
+    ----------
+    store
+        Where the files were written.
+    prefix
+        Of the publication.
+    files
+        What was written.
+    budget
+        Bounds the requests in flight.
+
+    Raises
+    ------
+    VerificationFailedError
+        Naming the keys that are missing or differ.
+    PublicationError
+        If another publication lies below this prefix.
+    """
+    listed = {info.key: info for info in store.list(prefix)}
+    _accuse(store, [file.key for file in files if not _is_listed(listed.get(file.key), file.size, file.etag)])
+    shown = for_each(partial(_checksum, store), files, budget)
+    _accuse(store, [file.key for file, how in zip(files, shown, strict=True) if how is None])
+    weakest = max((how for how in shown if how is not None), key=_STRENGTH.index, default=_STRENGTH[0])
+    return Verified(weakest, _extra(prefix, listed, files))
+
+
+def is_intact(store: ObjectStore, prefix: str, manifest: Manifest) -> bool:
+    """Whether a listing shows every object of a committed publication with its size and ETag."""
+    listed = {info.key: info for info in store.list(prefix)}
+    return all(_is_listed(listed.get(join_key(prefix, row.path)), row.size, row.etag) for row in manifest.rows)
+
+
+def _is_listed(info: ObjectInfo | None, size: int, etag: str | None) -> bool:
+    return info is not None and info.size == size and (not etag or info.etag is None or info.etag == etag)
+
+
+def _checksum(store: ObjectStore, file: StoredFile) -> Verification | None:
+    """Return how the object was shown to be right, or None if it is not."""
+    if store.checks_crc64nvme:
+        kept = store.full_checksum(file.key) if file.is_multipart else file.crc64nvme
+        if kept is not None:
+            return "crc64nvme" if kept == file.crc64nvme else None
+    elif file.expected_etag is not None and file.expected_etag == file.etag:
+        return "md5-etag"
+    # Some ETags look like an MD5 and are none (SSE-KMS), so nothing is proved before the bytes were read.
+    try:
+        return "read-back" if read_back(store, file.key, file.size) == file.crc64nvme else None
+    except (NotFoundError, RangeNotSatisfiableError):
+        return None
+
+
+def _extra(prefix: str, listed: Iterable[str], files: Iterable[StoredFile]) -> tuple[str, ...]:
+    sent = {file.key for file in files} | {manifest_key(prefix)}
+    extra = tuple(sorted(key for key in listed if key not in sent))
+    for key in extra:
+        if key.endswith(f"/{MANIFEST_PATH}"):
+            raise PublicationError(f"there is another publication below {prefix} ({key}); choose another name")
+    return extra
+
+
+def _accuse(store: ObjectStore, keys: Sequence[str]) -> None:
+    if not keys:
+        return
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    raise VerificationFailedError(
+        f"{store.uri} does not hold what was sent as {', '.join(keys[:_NAMED])}{more}; publish again",
+    )
