@@ -133,11 +133,12 @@ class Api:
 
     def _send(self, method: str, path: str, *, content: bytes | None = None, params: Any = None) -> httpx.Response:
         failures = 0
+        headers = {} if content is None else {"Content-Type": "application/json"}
         while True:
             failures += 1
             repeat = method == "GET" and self._retry.allows(failures)
             try:
-                response = self._client().request(method, path, content=content, params=params)
+                response = self._client().request(method, path, content=content, params=params, headers=headers)
             except httpx.TransportError as error:
                 if not repeat:
                     raise ServerUnavailableError(

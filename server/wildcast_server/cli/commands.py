@@ -188,7 +188,8 @@ def config(invocation: Invocation, as_json: bool) -> None:
         click.echo(json.dumps({line.name: {"value": line.value, "source": line.source} for line in lines}, indent=2))
         return
     for line in lines:
-        click.echo(f"{f'{line.name} = {line.value}':<{CONFIG_COLUMN}}  # {line.source}")
+        value = line.value if isinstance(line.value, str) else json.dumps(line.value, ensure_ascii=False)
+        click.echo(f"{f'{line.name} = {value}':<{CONFIG_COLUMN}}  # {line.source}")
 
 
 @cli.command()

@@ -33,14 +33,20 @@ def find_datasets(files: Sequence[LocalFile]) -> tuple[Dataset, ...]:
 
 def find_stores(files: Iterable[LocalFile]) -> list[str]:
     """Return the paths of the topmost directories that hold zarr metadata; empty for the root."""
-    marked = {
-        directory for file in files if (split := file.path.rpartition("/"))[2] in _MARKERS for directory in split[:1]
-    }
+    marked: set[str] = set()
+    for file in files:
+        directory, _, name = file.path.rpartition("/")
+        if name in _MARKERS:
+            marked.add(directory)
     tops: set[str] = set()
-    for directory in sorted(marked, key=lambda path: path.count("/") + bool(path)):
+    for directory in sorted(marked, key=_depth):
         if tops.isdisjoint(_ancestors(directory)):
             tops.add(directory)
     return sorted(tops)
+
+
+def _depth(directory: str) -> int:
+    return directory.count("/") + 1 if directory else 0
 
 
 def _ancestors(directory: str) -> Iterable[str]:
@@ -87,7 +93,7 @@ def _arrays_v3(metadata: Mapping[str, LocalFile]) -> list[str]:
 def _group_of(arrays: Iterable[str]) -> str:
     """Return the group nearest to the root that has arrays of its own, the first by name of several."""
     groups = {array.rpartition("/")[0] for array in arrays}
-    return min(groups, key=lambda group: (group.count("/") + bool(group), group), default="")
+    return min(groups, key=lambda group: (_depth(group), group), default="")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from wildcast_server.errors import UploadFailedError
 from wildcast_server.publish.manifests import rows_of
 from wildcast_server.publish.output import check_name, prepare
 from wildcast_server.publish.published import Clock, Published
+from wildcast_server.publish.scan import PARTIAL_MANIFEST
 from wildcast_server.transfer.digest import digest_files
 
 
@@ -49,9 +50,8 @@ def publish_in_place(directory: Path, name: str, *, attempt: int = 1, clock: Clo
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write beside the directory and rename, so that what is in it is always whole."""
-    # Outside of the published directory, where a crash may leave it without harm.
-    partial = path.parent.parent.with_name(f".{path.parent.parent.name}.{os.getpid()}.partial")
+    """Write under another name, then rename: whoever finds the manifest finds all of it."""
+    partial = path.with_name(PARTIAL_MANIFEST)
     try:
         path.parent.mkdir(exist_ok=True)
         with partial.open("wb") as file:

@@ -11,6 +11,9 @@ from wildcast.contract.naming import MANIFEST_PATH, RESERVED, InvalidPathError, 
 from wildcast_server.errors import EmptyOutputError, UnpublishableFileError
 from wildcast_server.transfer.files import LocalFile
 
+PARTIAL_MANIFEST = "manifest.json.gz.partial"
+"""What publishing in place writes before it renames it."""
+
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISSOCK, "a socket"),
@@ -112,17 +115,17 @@ def _check_name(path: str) -> str:
 
 
 def _is_ours(reserved: Path) -> bool:
-    """Tell our own from a workflow's: nothing but a manifest is in it, and that can be decoded."""
+    """Tell our own from a workflow's: nothing but a manifest that can be decoded, or one that was being written."""
     if reserved.is_symlink() or not reserved.is_dir():
         return False
     manifest = reserved.parent / MANIFEST_PATH
-    if [entry.name for entry in reserved.iterdir()] != [manifest.name] or manifest.is_symlink():
+    names = {entry.name for entry in reserved.iterdir()}
+    if not names <= {manifest.name, PARTIAL_MANIFEST} or manifest.is_symlink():
         return False
     try:
-        decode_manifest(manifest.read_bytes())
+        return manifest.name not in names or bool(decode_manifest(manifest.read_bytes()))
     except (OSError, ManifestError):
         return False
-    return True
 
 
 def _follow(root: Path, link: Path, path: str) -> Path:

@@ -11,7 +11,8 @@ from wildcast_server.publish.manifests import manifest_key
 from wildcast_server.store.base import ObjectInfo, ObjectStore
 from wildcast_server.transfer.digest import read_back
 from wildcast_server.transfer.files import StoredFile
-from wildcast_server.transfer.pool import Budget, for_each
+from wildcast_server.transfer.parts import DEFAULT_PART_SIZE
+from wildcast_server.transfer.pool import Budget, Cost, for_each
 
 _STRENGTH: tuple[Verification, ...] = ("crc64nvme", "md5-etag", "read-back")
 """From strong to weak."""
@@ -52,7 +53,7 @@ def verify(store: ObjectStore, prefix: str, files: Sequence[StoredFile], budget:
     """
     listed = {info.key: info for info in store.list(prefix)}
     _accuse(store, [file.key for file in files if not _is_listed(listed.get(file.key), file.size, file.etag)])
-    shown = for_each(partial(_checksum, store), files, budget)
+    shown = for_each(partial(_checksum, store), files, budget, cost=_cost)
     _accuse(store, [file.key for file, how in zip(files, shown, strict=True) if how is None])
     weakest = max((how for how in shown if how is not None), key=_STRENGTH.index, default=_STRENGTH[0])
     return Verified(weakest, _extra(prefix, listed, files))
@@ -81,6 +82,10 @@ def _checksum(store: ObjectStore, file: StoredFile) -> Verification | None:
         return "read-back" if read_back(store, file.key, file.size) == file.crc64nvme else None
     except (NotFoundError, RangeNotSatisfiableError):
         return None
+
+
+def _cost(file: StoredFile) -> Cost:
+    return Cost(1, min(file.size, DEFAULT_PART_SIZE))
 
 
 def _extra(prefix: str, listed: Iterable[str], files: Iterable[StoredFile]) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class FakeServer:
 
     def __init__(self, cdn) -> None:
         self.cdn, self.id = cdn, cdn.execution
-        self.submitted, self.paths, self.tokens = [], [], []
+        self.submitted, self.paths, self.tokens, self.types = [], [], [], []
         self.statuses = ["completed"]
         self.error_message = None
         self.progress = None
@@ -49,6 +49,7 @@ class FakeServer:
             return answer
         tail = request.url.path.removeprefix("/v1/infer/")
         if request.method == "POST":
+            self.types.append(request.headers.get("content-type"))
             self.submitted.append(json.loads(await request.body()))
             return JSONResponse(self.accepted(tail))
         if tail == "workflows":
@@ -119,8 +120,11 @@ class FakeServer:
 def api_server(serve_app):
     """A server that stays up for all tests here; each puts its own fake into the list."""
     fakes = []
-    app = Starlette(routes=[Route("/{path:path}", lambda request: fakes[-1].handle(request), methods=["GET", "POST"])])
-    with serve_app(app) as url:
+
+    async def handle(request):
+        return await fakes[-1].handle(request)
+
+    with serve_app(Starlette(routes=[Route("/{path:path}", handle, methods=["GET", "POST"])])) as url:
         yield url, fakes
 
 
@@ -205,6 +209,7 @@ def test_submitting_sends_parameters_given_either_way(server):
     """A dictionary and names are one set of parameters."""
     execution = server.client.submit("wf", {"a": 1}, start=datetime(2026, 1, 1, tzinfo=UTC), step=timedelta(hours=6))
     assert execution.id == server.id
+    assert server.types == ["application/json"]
     assert server.submitted == [{"parameters": {"a": 1, "start": "2026-01-01T00:00:00+00:00", "step": "PT21600S"}}]
 
 

@@ -230,6 +230,11 @@ def test_a_canned_wildcard_opens_no_file(private_key: PrivateKey, verifier: Veri
     assert refusal(verifier, f"{DOMAIN}/{PREFIX}/a?{query}") == Refusal.ACCESS_DENIED
 
 
+def test_a_canned_url_that_climbs_is_refused(private_key: PrivateKey, verifier: Verifier) -> None:
+    """Even signed exactly so, it does not say what it would open."""
+    assert refusal(verifier, canned_url(private_key, f"{DOMAIN}/a/../b")) == Refusal.ACCESS_DENIED
+
+
 @pytest.mark.parametrize("expires", ["", "-5", "1e12", " 1900000060", "٣", "9" * 40, "1900000060.5"])
 def test_an_end_that_is_no_number_is_refused(verifier: Verifier, expires: str) -> None:
     """Only plain digits are an end."""
