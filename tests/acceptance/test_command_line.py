@@ -70,12 +70,12 @@ def test_publishing_again_is_the_same_publication(call, directory):
 
 def test_publish_takes_another_name(call, directory):
     """`--name` is what the publication is called."""
-    assert json.loads(call("publish", directory, "--name", "run/7").stdout)["remote_path"] == "outputs/run/7"
+    assert json.loads(call("publish", directory, "--name", "run-7").stdout)["remote_path"] == "outputs/run-7"
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/../b", "/abs", "a//b", ".wildcast", "a\nb"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/abs", ".wildcast", "a\nb"])
 def test_publish_refuses_a_name_that_is_no_path(call, directory, name):
-    """A name can neither leave the prefix nor be wildcast's own."""
+    """A name is one plain segment: it can neither leave the prefix nor be wildcast's own."""
     assert call("publish", directory, "--name", name, code=1).stderr.startswith("wildcast-server: ")
 
 
@@ -107,7 +107,7 @@ def test_sign_refuses_a_prefix_that_would_open_more(call, prefix):
 
 def test_config_says_where_values_come_from_and_hides_secrets(call, tmp_path):
     """Each value has its source; no secret is printed, whichever way it came."""
-    (tmp_path / "config.yaml").write_text("object_storage: {bucket: from-file, secret_access_key: canary-1}\n")
+    (tmp_path / "config.yaml").write_text("object_storage: {bucket: from-file, access_key: canary-0, secret_key: canary-1}\n")
     text = call(
         "--set", "api.port=9000", "config", OBJECT_STORAGE_SESSION_TOKEN="canary-2", AWS_REGION="eu-north-1"
     ).stdout

@@ -80,8 +80,9 @@ def directory(tmp_path) -> Path:
     """A zarr store, a file of several parts, an empty file, a dotfile, and names that URLs do not like."""
     made = tmp_path / "output"
     values = np.random.default_rng(7).normal(size=(4, 50, 60)).astype("f4")
-    xr.Dataset({"t2m": (("time", "lat", "lon"), values)}).chunk(time=1).to_zarr(
-        made / "results.zarr", consolidated=False
+    encoding = {"t2m": {"chunks": (1, 50, 60)}}
+    xr.Dataset({"t2m": (("time", "lat", "lon"), values)}).to_zarr(
+        made / "results.zarr", consolidated=False, encoding=encoding
     )
     (made / "large.bin").write_bytes(secrets.token_bytes(12 * MIB + 345))
     (made / "empty").touch()

@@ -45,13 +45,13 @@ class Host:
         try:
             instance = self._instance(request.workflow)
         except WildcastServerError as error:
-            return protocol.NotLoaded(run=request.run, message=protocol.printable(str(error), MAX_MESSAGE))
+            return protocol.NotLoaded(message=protocol.printable(str(error), MAX_MESSAGE))
         try:
             return self._compute(instance, request, cancelled)
         except ExecutionCancelledError as error:
-            return protocol.Cancelled(run=request.run, message=describe(error))
+            return protocol.Cancelled(message=describe(error))
         except BaseException as error:  # noqa: BLE001 - sys.exit() and Ctrl-C of a workflow are its failure too
-            return protocol.Failed(run=request.run, message=describe(error), traceback=own_traceback(error))
+            return protocol.Failed(message=describe(error), traceback=own_traceback(error))
 
     def _compute(self, instance: Workflow, request: protocol.Run, cancelled: threading.Event) -> protocol.Done:
         parameters = restore(type(instance), request.parameters)
@@ -60,7 +60,6 @@ class Host:
             started = time.monotonic()
             instance.run(parameters, context)
             return protocol.Done(
-                run=request.run,
                 seconds=time.monotonic() - started,
                 peak_memory_bytes=memory.peak_bytes(),
             )
@@ -72,7 +71,7 @@ class Host:
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)  # the worker's log decides what is kept
         logger.propagate = False
-        sender = LatestSender(lambda value: self._channel.send(protocol.Progress(run=request.run, progress=value)))
+        sender = LatestSender(lambda value: self._channel.send(protocol.Progress(progress=value)))
 
         def report(progress: dict[str, Any]) -> None:
             self._channel.check_owner()

@@ -27,7 +27,7 @@ class Load(Message, frozen=True, kw_only=True):
 
 
 class Run(Message, frozen=True, kw_only=True):
-    """To the process: run this. `run` counts what this runner has run, and is in all that is said of it."""
+    """To the process: run this. `run` counts what this runner has run, and tells which one a `Cancel` means."""
 
     run: int
     execution_id: str
@@ -49,7 +49,6 @@ class Exit(Message, frozen=True, kw_only=True):
 class Progress(Message, frozen=True, kw_only=True):
     """From the process: how far the run is."""
 
-    run: int
     progress: dict[str, Any]
 
 
@@ -64,7 +63,6 @@ class Log(Message, frozen=True, kw_only=True):
 class Done(Message, frozen=True, kw_only=True):
     """From the process: the workflow returned."""
 
-    run: int
     seconds: float
     peak_memory_bytes: int
 
@@ -72,7 +70,6 @@ class Done(Message, frozen=True, kw_only=True):
 class Failed(Message, frozen=True, kw_only=True):
     """From the process: the workflow raised."""
 
-    run: int
     message: str
     traceback: str
 
@@ -80,14 +77,12 @@ class Failed(Message, frozen=True, kw_only=True):
 class Cancelled(Message, frozen=True, kw_only=True):
     """From the process: the workflow stopped because it was told to."""
 
-    run: int
     message: str
 
 
 class NotLoaded(Message, frozen=True, kw_only=True):
     """From the process: there is no such workflow, or it could not be constructed."""
 
-    run: int
     message: str
 
 
@@ -119,6 +114,8 @@ def printable(text: str, limit: int) -> str:
     """Make `text` fit for a log and a database: control and undecodable characters escaped, at most `limit` long."""
     if len(text) > limit:
         text = f"{text[:limit]}… ({len(text) - limit} more characters)"
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in text
     )

@@ -231,8 +231,6 @@ class Runner:
             if isinstance(message, protocol.Log):
                 extra = {"execution_id": message.execution_id}
                 logger.log(message.level, "%s: %s", message.execution_id, message.text, extra=extra)
-            elif message.run != active.run:
-                continue  # a thread that an earlier workflow has left behind
             elif isinstance(message, protocol.Progress):
                 on_progress(message.progress)
             else:

@@ -1,6 +1,7 @@
 """Publish a directory where it is, for the API itself to serve."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from wildcast.contract.manifest import Manifest, encode_manifest
@@ -60,5 +61,6 @@ def _write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise UploadFailedError(f"the manifest {path} could not be written: {error.strerror}") from error

@@ -53,7 +53,12 @@ class ServerThread:
 
     def __init__(self, name: str, app: AsgiApp, bound: socket.socket) -> None:
         config = uvicorn.Config(
-            app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=STOP_SECONDS
+            app,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
         )
         self._server = uvicorn.Server(config)
         self._bound = bound

@@ -160,6 +160,13 @@ def leaves_a_grandchild(context: RunContext) -> None:
     context.progress(grandchild=subprocess.Popen(["sleep", "300"]).pid)
 
 
+@workflow
+def dies_and_leaves_a_grandchild(context: RunContext) -> None:
+    grandchild = subprocess.Popen(["sleep", "300"])
+    (context.output_directory / "pid").write_text(str(grandchild.pid))
+    os._exit(1)
+
+
 def _report_from_a_fork(context):
     try:
         context.progress(1, 2)

@@ -68,6 +68,17 @@ def test_closing_ends_the_child_and_what_it_left(runner, request_of, eventually,
     eventually(lambda: not is_running(pid) and not is_running(progress["grandchild"]))
 
 
+def test_a_death_takes_the_rest_of_the_group_along(runner, request_of, eventually, is_running):
+    """What a workflow left running ends when its process does, and the group is empty: no guard stays either."""
+    runner.run(request_of("writes"), lambda _: None)
+    group = runner.pid
+    request = request_of("dies_and_leaves_a_grandchild")
+    with pytest.raises(RunnerDiedError, match="exit code 1"):
+        runner.run(request, lambda _: None)
+    pid = int((request.output_directory / "pid").read_text())
+    eventually(lambda: not is_running(pid) and not any(map(is_running, group_members(group))))
+
+
 def test_closing_stops_what_runs(runner, request_of, start):
     """A run that is going on ends with a sentence that says why."""
     running = start(request_of("cooperates"))
