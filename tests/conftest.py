@@ -35,7 +35,13 @@ def bucket(s3_endpoint: str) -> str:
     import boto3
 
     name = f"test-{uuid.uuid4().hex[:16]}"
-    client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
     try:
         client.create_bucket(Bucket=name)
     finally:

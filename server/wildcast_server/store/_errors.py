@@ -48,6 +48,8 @@ class _Failure:
     message: str
     errno: int | None
     reason: str
+    network: bool
+    """Whether it was on the way to a store that it failed."""
     credentials: bool
     """Whether it was the search for credentials that failed, at its last resort."""
 
@@ -79,6 +81,7 @@ def _parse(text: str) -> _Failure:
         message=_element(body, "Message"),
         errno=int(numbers[-1]) if numbers else None,
         reason=_reason(text),
+        network="HTTP" in head or "reqwest" in text,
         credentials=_METADATA_SERVICE in head,
     )
 
@@ -145,7 +148,8 @@ def _by_failure(failure: _Failure, uri: str, what: str, action: Action) -> Store
     if failure.errno is not None:
         return _os_error(failure.errno, uri, what, action)
     if failure.status is None:
-        return NetworkError(f"{what}: {failure.reason}", uri)
+        kind = NetworkError if failure.network else StoreIoError
+        return kind(f"{what}: {failure.reason}", uri)
     return _answer(failure, failure.status, uri, what, action)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import obstore
 
 from wildcast.contract.naming import InvalidPathError, check_key, join_key
-from wildcast_server.errors import InvalidKeyError, RangeNotSatisfiableError, StoreError
+from wildcast_server.errors import InvalidKeyError, NotFoundError, StoreError, StoreIoError
 from wildcast_server.store._errors import DRIVER_ERRORS, Action, translate, unsatisfiable
 from wildcast_server.store.base import (
     ByteRange,
@@ -160,9 +160,13 @@ class ObstoreStore(ObjectStore):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         path = self._below(prefix)
-        with self._errors(prefix, "listed"):
-            for page in obstore.list(self._driver, path, chunk_size=LIST_PAGE):
-                yield from map(self._info, page)
+        try:
+            with self._errors(prefix, "listed"):
+                for page in obstore.list(self._driver, path, chunk_size=LIST_PAGE):
+                    yield from map(self._info, page)
+        except NotFoundError:
+            # Below a file there is nothing, but only stores of files have to say so.
+            return
 
     def delete(self, key: str) -> None:
         self._delete_one(self._path(key), key)
@@ -242,9 +246,7 @@ class ObstoreStore(ObjectStore):
         try:
             with self._errors(key, "read"):
                 yield
-        except RangeNotSatisfiableError:
-            raise
-        except StoreError:
+        except StoreIoError:
             if byte_range is not None:
                 self._check_range(key, byte_range, self.head(key).size)
             raise

@@ -88,7 +88,7 @@ def _open_other(scheme: str, uri: str, bucket: str, base: str, options: StoreOpt
 
 
 def _base(text: str, uri: str) -> str:
-    stripped = text.strip("/")
+    stripped = text.removesuffix("/")
     try:
         return check_key(stripped) if stripped else ""
     except InvalidPathError as error:

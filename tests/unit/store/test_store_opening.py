@@ -127,7 +127,7 @@ def test_endpoints_that_are_none(url: str):
 
 
 def test_the_environment_does_not_redirect(s3_endpoint: str, bucket: str, monkeypatch: pytest.MonkeyPatch):
-    """AWS_ENDPOINT_URL and its like change nothing about a store that our settings describe, nor does a foreign token."""
+    """AWS_ENDPOINT_URL and its like change nothing about a store that our settings describe."""
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     store = open_store(f"s3://{bucket}", StoreOptions(endpoint_url=s3_endpoint, req_checksum="supported"))
