@@ -66,7 +66,10 @@ def is_intact(store: ObjectStore, prefix: str, manifest: Manifest) -> bool:
 
 
 def _is_listed(info: ObjectInfo | None, size: int, etag: str | None) -> bool:
-    return info is not None and info.size == size and (not etag or info.etag is None or info.etag == etag)
+    if info is None or info.size != size:
+        return False
+    # Azure's listings leave the quotes away.
+    return not etag or info.etag is None or info.etag.strip('"') == etag.strip('"')
 
 
 def _checksum(store: ObjectStore, file: StoredFile) -> Verification | None:

@@ -93,6 +93,9 @@ def _element(body: str, name: str) -> str:
 
 def _reason(text: str) -> str:
     """Say why there was no answer at all."""
+    provider = re.search(r"External AWS credential provider: LookupError: ([^\n]{1,300})", text)
+    if provider:
+        return provider[1]
     if "certificate" in text:
         return "its TLS certificate is not trusted; name the authority's certificate as ca_bundle"
     if "kind: Connect" in text or "Connect," in text:
@@ -138,7 +141,7 @@ def _not_found(failure: _Failure, uri: str, what: str, action: Action) -> StoreE
 
 
 def _denied(failure: _Failure, uri: str, what: str) -> AccessDeniedError:
-    why = failure.answer if failure.status else "there are no valid credentials for it"
+    why = failure.answer if failure.status else failure.reason
     return AccessDeniedError(f"{what}: {why}; check the credentials and what they allow", uri)
 
 

@@ -8,7 +8,7 @@ imported only when one is in play. Nothing is ever written to the environment.
 import configparser
 import os
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,24 @@ class ProfileCredentials:
         return f"ProfileCredentials({self.profile!r})"
 
     def __call__(self) -> "S3Credential":
+        """Return the credentials of this moment.
+
+        Raises
+        ------
+        LookupError
+            If the profile has none, with what to do about it.
+        """
+        from botocore.exceptions import BotoCoreError, CredentialRetrievalError
+
+        try:
+            return self._current()
+        except CredentialRetrievalError as error:
+            # Its text quotes what a process wrote, which may be anything.
+            raise LookupError(f"the AWS profile {self.profile!r} failed to hand out credentials") from error
+        except BotoCoreError as error:
+            raise LookupError(f"the AWS profile {self.profile!r} gives no credentials: {error}") from error
+
+    def _current(self) -> "S3Credential":
         with self._lock:
             if self._credentials is None:
                 self._credentials = self._find()
@@ -118,5 +136,6 @@ class ProfileCredentials:
         return credentials
 
     def _expiry(self) -> datetime | None:
-        # Only the refreshable kinds have it, and none of them publishes it.
-        return getattr(self._credentials, "_expiry_time", None)
+        # Only the refreshable kinds have it, none of them publishes it, and obstore takes no zone but UTC.
+        expiry: datetime | None = getattr(self._credentials, "_expiry_time", None)
+        return None if expiry is None else expiry.astimezone(UTC)

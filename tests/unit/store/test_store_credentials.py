@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -117,8 +118,18 @@ def test_a_profile_is_used_and_the_environment_left_alone(
 
 @pytest.mark.usefixtures("aws_files")
 def test_a_profile_that_does_not_exist(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch):
-    """An unknown profile is an access error at the first request."""
+    """An unknown profile is an access error at the first request, and named."""
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     store = open_store("s3://bucket", StoreOptions(endpoint_url=s3_endpoint))
-    with pytest.raises(AccessDeniedError, match="credentials"):
+    with pytest.raises(AccessDeniedError, match="nobody"):
         store.get("key")
+
+
+def test_a_process_that_fails_is_not_quoted(aws_files: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch):
+    """What a credential process writes when it fails shows in no error."""
+    (aws_files / "process.py").write_text("import sys; sys.exit('canary')")
+    monkeypatch.setenv("AWS_PROFILE", "process")
+    store = open_store("s3://bucket", StoreOptions(endpoint_url=s3_endpoint))
+    with pytest.raises(AccessDeniedError, match="'process' failed to hand out credentials") as caught:
+        store.get("key")
+    assert "canary" not in "".join(traceback.format_exception(caught.value))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError
 
 from wildcast_server.errors import (
     AccessDeniedError,
@@ -22,6 +23,7 @@ from wildcast_server.errors import (
     StoreIoError,
 )
 from wildcast_server.store import ByteRange, ObjectStore, StoreOptions, open_store
+from wildcast_server.store._errors import translate
 
 Answering = Callable[..., str]
 
@@ -125,7 +127,7 @@ def test_an_answer_that_breaks_off(answering: Answering):
     """A body that ends too early is an error, never a short object; when streaming it comes after the first bytes."""
     headers = {"Content-Length": "100", "ETag": '"e"', "Last-Modified": "Fri, 20 Nov 2026 10:00:00 GMT"}
     store = _open(answering(200, b"x" * 50, headers))
-    with pytest.raises(NetworkError):
+    with pytest.raises(StoreError):
         store.get("key")
 
     async def drain() -> bytes:
@@ -133,7 +135,7 @@ def test_an_answer_that_breaks_off(answering: Answering):
         assert stream.stop == 100
         return b"".join([chunk async for chunk in stream.chunks])
 
-    with pytest.raises(NetworkError):
+    with pytest.raises(StoreError):
         asyncio.run(drain())
 
 
@@ -177,6 +179,17 @@ def test_the_proxy_is_used(answering: Answering):
         store.get("key")
     with pytest.raises(AccessDeniedError, match="403"):
         store.full_checksum("key")
+
+
+def test_credentials_that_are_nowhere():
+    """When the search for credentials ends at the instance's metadata service in vain, the sentence says what to do."""
+    text = (
+        "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 1.5ms - Server returned "
+        "non-2xx status code: 403 Forbidden: no\n\nDebug source:\nGeneric {}"
+    )
+    error = translate(GenericError(text), "s3://bucket/key", "written")
+    assert isinstance(error, AccessDeniedError)
+    assert "no AWS credentials were found; set them, or name a profile" in str(error)
 
 
 @pytest.mark.parametrize("key", ["a#1", "dir/b#007", "#0"])

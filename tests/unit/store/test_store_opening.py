@@ -1,7 +1,9 @@
 """URIs and options: what opens which store, and what is sent."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 
 import boto3
 import pytest
@@ -206,6 +208,35 @@ def test_no_upload_is_left_when_parts_raise(s3_endpoint: str, bucket: str):
     client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
     assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
     client.close()
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_parts_are_taken_only_as_they_can_be_sent(holding: tuple[str, Event, Callable[[], int]], concurrency: int):
+    """While no part is acknowledged, no more requests are made, and no more parts taken, than the port's bound says."""
+    url, released, arrived = holding
+    taken = 0
+
+    def parts():
+        nonlocal taken
+        for _ in range(8):
+            taken += 1
+            yield bytes(5 << 20)
+
+    store = open_store("s3://bucket", StoreOptions(endpoint_url=url))
+    upload = Thread(
+        target=lambda: store.put_parts("large", parts(), part_size=5 << 20, concurrency=concurrency), daemon=True
+    )
+    upload.start()
+    deadline = time.monotonic() + 20
+    while arrived() < concurrency and time.monotonic() < deadline:
+        time.sleep(0.01)
+    # Long enough for more to come, if more were to come.
+    upload.join(0.3)
+    assert arrived() == concurrency
+    assert taken <= concurrency + 1
+    released.set()
+    upload.join(20)
+    assert (taken, arrived()) == (8, 8)
 
 
 def test_certificates_that_cannot_be_read(tmp_path: Path):
