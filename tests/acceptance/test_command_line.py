@@ -107,7 +107,9 @@ def test_sign_refuses_a_prefix_that_would_open_more(call, prefix):
 
 def test_config_says_where_values_come_from_and_hides_secrets(call, tmp_path):
     """Each value has its source; no secret is printed, whichever way it came."""
-    (tmp_path / "config.yaml").write_text("object_storage: {bucket: from-file, access_key: canary-0, secret_key: canary-1}\n")
+    (tmp_path / "config.yaml").write_text(
+        "object_storage: {bucket: from-file, access_key: canary-0, secret_key: canary-1}\n"
+    )
     text = call(
         "--set", "api.port=9000", "config", OBJECT_STORAGE_SESSION_TOKEN="canary-2", AWS_REGION="eu-north-1"
     ).stdout
@@ -183,7 +185,7 @@ def test_publish_and_sign_import_no_service(directory, tmp_path, clean_environme
 
 
 def test_the_demo_tells_its_story_and_draws_its_picture(call, tmp_path):
-    """`make demo` in a process of its own: identical values, a trend, a picture, exit code 0, and no signature shown."""
+    """Run as `make demo` does: identical values, a trend, a picture, exit code 0, and no signature shown."""
     text = call("demo", "--directory", tmp_path / "demo").stdout
     assert "identical" in text
     assert "K per decade" in text

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wildcast.contract.naming import (
     MANIFEST_PATH,
     InvalidPathError,

@@ -1,6 +1,7 @@
 """The statuses and their transition table."""
 
 import pytest
+
 from wildcast.contract.status import FINAL, TRANSITIONS, ExecutionStatus
 
 
