@@ -171,12 +171,17 @@ class _Workflows(msgspec.Struct):
 
 
 def listed_files(metadata: ResultMetadata) -> dict[str, int] | None:
-    """Return paths relative to the publication, and sizes in bytes; None if the metadata do not list every file."""
+    """Return paths relative to the publication, and sizes in bytes; None if the metadata do not list every file.
+
+    A file that this lacks reads as one that was never written, so a list of another form is as good as none.
+    """
     if not metadata.output_files:
         return None
     if metadata.publication is not None and metadata.publication.files != len(metadata.output_files):
         return None
     prefix = f"{metadata.request_id}/"
+    if not all(file.path.startswith(prefix) for file in metadata.output_files):
+        return None
     return {file.path.removeprefix(prefix): file.size for file in metadata.output_files}
 
 

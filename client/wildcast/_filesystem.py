@@ -87,7 +87,10 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         return f"<SignedFileSystem {self._source.base}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(SignedFileSystem, **self._options), (self._source,)
+        return partial(SignedFileSystem, **self._options), (self._source,), self._reader.witness
+
+    def __setstate__(self, witness: str) -> None:
+        self._reader.witness = witness
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Describe the filesystem without its signature: enough to name it, not to read it."""
@@ -114,10 +117,16 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
 
     async def _range(self, key: str, start: int, end: int | None) -> ByteRange | None:
         if end is not None and (start < 0 or end < 0):
-            size = (await self._reader.entry(key)).size or 0
+            size = await self._file_size(key)
             start = max(size + start, 0) if start < 0 else start
             end = size + end if end < 0 else end
         return None if end is not None and start >= end else ByteRange(start, end)
+
+    async def _file_size(self, key: str) -> int:
+        size = (await self._reader.entry(key)).size
+        if size is None:
+            raise MissingFileError(f"{shown(key)} is a directory, and not a file.")
+        return size
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = None, **_: Any) -> None:
         key, target = check_key(_relative(rpath)), Path(lpath)

@@ -1,6 +1,7 @@
 """Reading the files of one publication, with its manifest as the truth about which there are."""
 
 import asyncio
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,7 +42,11 @@ class PublicationReader:
         self._source, self._transport = source, transport
         self._listing = None if files is None else Listing(files)
         self._has_none = False
-        self._loading: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._unchecked: dict[str, int] = {}
+        self.witness: str | None = None
+        """A file that was read: by it a publication without a manifest is known again."""
+        self._witnessed = float("-inf")
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     @property
     def known(self) -> Listing | None:
@@ -61,9 +66,12 @@ class PublicationReader:
             For anything else.
         """
         size = self._expected_size(key)
-        if wanted is None:
-            return await self._request(key, lambda response: receive_whole(response, key, size))
-        return await self._read_range(key, wanted, size)
+        if wanted is not None:
+            return await self._read_range(key, wanted, size)
+        body = await self._request(key, lambda response: receive_whole(response, key, size))
+        if size is None:
+            self._check_unchecked(key, len(body))
+        return body
 
     async def _read_range(self, key: str, wanted: ByteRange, size: int | None) -> bytes:
         if size is not None and not wanted.satisfiable(size):
@@ -114,14 +122,23 @@ class PublicationReader:
             If there is a manifest that cannot be understood.
         LostObjectError
             If the API has published this, and neither manifest nor API know its files any more.
+        TransferBrokenError
+            If a file was read before that does not have the size that the manifest says.
         ReadError
             If the manifest cannot be read now.
         """
-        async with self._loading.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        async with self._lock():
             if self._listing is None and not self._has_none:
-                self._listing = await self._load()
-                self._has_none = self._listing is None
+                listing = await self._load()
+                if listing is not None:
+                    # Not kept if this raises: whoever asks again is told again.
+                    _check_sizes(listing, dict(self._unchecked))
+                self._listing, self._has_none = listing, listing is None
+                self._unchecked.clear()
             return self._listing
+
+    def _lock(self) -> asyncio.Lock:
+        return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     async def _load(self) -> Listing | None:
         try:
@@ -151,6 +168,13 @@ class PublicationReader:
             raise _missing(key)
         return size
 
+    def _check_unchecked(self, key: str, length: int) -> None:
+        """Hold what was read without knowing its size to the manifest: now, or once that is known."""
+        if self._listing is not None:
+            _check_sizes(self._listing, {key: length})
+        elif not self._has_none:
+            self._unchecked[key] = length
+
     async def _request(
         self,
         key: str,
@@ -160,22 +184,58 @@ class PublicationReader:
         headers: Callable[[], Mapping[str, str]] = dict,
     ) -> T:
         try:
-            return await self._transport.request(key, receive, method=method, headers=headers)
+            body = await self._transport.request(key, receive, method=method, headers=headers)
         except MissingFileError:
             await self._check_never_written(key)
             raise
+        if self.witness is None and not _is_reserved(key):
+            self.witness = key
+        return body
 
     async def _check_never_written(self, key: str) -> None:
+        missed = time.monotonic()
         listing = await self.listing()
-        if listing is not None and listing.size(key) is not None:
+        if listing is None:
+            await self._check_still_there(missed)
+        elif listing.size(key) is not None:
             raise LostObjectError(
                 f"{shown(key)} is part of this publication, but the store does not have it any more; "
                 "this is a defect, not a gap in the data. Ask the operators of the service."
             )
 
+    async def _check_still_there(self, missed: float) -> None:
+        """Hold that not everything is gone, manifest and all: a deleted publication is no store full of gaps."""
+        if self.witness is None:
+            return
+        async with self._lock():
+            if self._witnessed > missed:
+                return  # Found by a request that began after this file was missed.
+            began = time.monotonic()
+            try:
+                await self._transport.request(self.witness, _nothing, headers=lambda: {"Range": "bytes=0-0"})
+            except RangeNotSatisfiableError:
+                pass  # It is empty, and there.
+            except MissingFileError:
+                self._has_none = False
+                raise LostObjectError(
+                    f"{self._source.base} had files and has none now: it was removed, or something else answers "
+                    "in its place. Open the result again."
+                ) from None
+            self._witnessed = began
+
 
 def _decode(data: bytes) -> Listing:
     return Listing({row.path: row.size for row in decode_manifest(data).rows})
+
+
+def _check_sizes(listing: Listing, lengths: Mapping[str, int]) -> None:
+    for key, length in lengths.items():
+        if listing.size(key) not in (None, length):
+            raise TransferBrokenError(f"{shown(key)} was read with {length} bytes, and the manifest says otherwise.")
+
+
+async def _nothing(_response: aiohttp.ClientResponse) -> None:
+    """Leave the body: that there is one says enough."""
 
 
 def _missing(key: str) -> MissingFileError:

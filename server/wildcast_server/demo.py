@@ -70,7 +70,7 @@ def run_demo(settings: Settings, out: TextIO) -> Path:
         tell(f"API at {stack.api_url}, edge at {stack.edge_url}")
         execution = client.submit(WORKFLOW, source=SOURCE)
         tell(f"submitted {execution.id}: {WORKFLOW}(source={SOURCE!r})")
-        result = execution.wait(progress=True)
+        result = execution.wait(progress="auto")
         tell("published; this is the result's metadata:")
         print(_shown(result.metadata), file=out)
         tell("opening it with xr.open_zarr through the signed URL")

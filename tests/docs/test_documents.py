@@ -94,7 +94,7 @@ def test_readme_runs_as_written(language, serving, tmp_path):
     )
     done = subprocess.run(command, cwd=tmp_path, env=serving, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    expected = ["netcdf_to_zarr", "/outputs/exec_", '"zarr_format"', "?Policy="] if language == "bash" else [" K\n"]
+    expected = ["netcdf_to_zarr", "/outputs/exec_", '"zarr_format"', "/outputs/my-results/*?Policy="] if language == "bash" else [" K\n"]
     assert [words for words in expected if words not in done.stdout] == []
 
 

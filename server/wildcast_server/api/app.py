@@ -41,6 +41,7 @@ def create_api(use_cases: UseCases, *, max_body_bytes: int) -> FastAPI:
         title="wildcast",
         version=__version__,
         summary="Run workflows; read what they published through wildcard signed URLs.",
+        responses=errors.DOCUMENTED,
     )
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)

@@ -2,14 +2,18 @@
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from wildcast.contract.naming import InvalidPathError
+from wildcast.contract.wire import ErrorBody
 from wildcast_server import errors
+from wildcast_server.domain.parameters import as_sentence
 from wildcast_server.http.problems import problem
 
 logger = logging.getLogger(__name__)
@@ -29,6 +33,17 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     InvalidPathError: HTTPStatus.BAD_REQUEST,
 }
 """The most specific class that is listed decides."""
+
+
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "Every error has this body.",
+        "content": {
+            "application/json": {"schema": msgspec.json.schema_components([ErrorBody])[1]["ErrorBody"]},
+        },
+    }
+}
+"""What the documentation of a route says of its errors, in place of the framework's own form."""
 
 
 def status_of(error: Exception) -> HTTPStatus:
@@ -53,13 +68,18 @@ async def _ours(_request: Request, error: Exception) -> Response:
     return problem(status, str(error), details=getattr(error, "fields", None), headers=headers)
 
 
-async def _invalid_request(_request: Request, error: Exception) -> Response:
+async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-    fields = [
-        {"field": ".".join(map(str, entry["loc"][1:])), "message": entry["msg"], "type": entry["type"]}
-        for entry in error.errors()
-    ]
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the request's body is not what this route takes", details=fields)
+    fields = [{"field": _field(entry), "message": entry["msg"], "type": entry["type"]} for entry in error.errors()]
+    sentence = f"the request's body is not what this route takes: {as_sentence(fields)}"
+    if "json" not in request.headers.get("content-type", ""):
+        sentence += "; send JSON, with the header Content-Type: application/json"
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, sentence, details=fields)
+
+
+def _field(entry: dict[str, Any]) -> str:
+    # The place of a JSON error is a position in the text, and no field.
+    return "" if entry["type"] == "json_invalid" else ".".join(map(str, entry["loc"][1:]))
 
 
 async def _http(_request: Request, error: Exception) -> Response:

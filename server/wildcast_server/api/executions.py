@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from wildcast.contract.wire import Submitted
 from wildcast_server.api.answers import answer
+from wildcast_server.api.routes import readable
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.domain.registry import Registry
 from wildcast_server.usecases.lookup import Lookup
@@ -36,7 +37,7 @@ def execution_routes(workflows: Registry, submit: Submit, lookup: Lookup) -> API
     def submit_to_only(body: SubmitBody) -> Response:
         return _submitted(submit, _only(workflows), body.parameters)
 
-    @router.get("/{workflow_name}/{execution_id}/status", summary="Where an execution stands")
+    @readable(router, "/{workflow_name}/{execution_id}/status", summary="Where an execution stands")
     def status(workflow_name: str, execution_id: str) -> Response:
         return answer(lookup.status(workflow_name, execution_id))
 

@@ -12,7 +12,8 @@ from wildcast.contract.naming import InvalidPathError
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import Pending
 from wildcast_server.api.answers import answer
-from wildcast_server.errors import NoResultsError
+from wildcast_server.api.routes import readable
+from wildcast_server.errors import NoResultsError, NotFoundError, StoreIoError
 from wildcast_server.http.conditions import is_not_modified, quoted_etag, range_holds
 from wildcast_server.http.media_types import cache_control, content_type
 from wildcast_server.http.problems import problem
@@ -27,6 +28,18 @@ AMBIGUOUS = re.compile(r"%2f|%5c|%00", re.IGNORECASE)
 POLL_AFTER = {"Retry-After": "2"}
 """Seconds; for a result that is still to come."""
 
+PATH_PARAMETER = {
+    "name": "path",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "As `output_files` lists it; it may leave out the execution's id.",
+}
+"""The documentation of what `_path_as_sent` reads."""
+
+BEFORE_PATH = 6
+"""The slashes of a URL's path before that of the file: ``/v1/infer/{workflow_name}/{execution_id}/results/``."""
+
 GONE = {
     ExecutionStatus.EXPIRED: HTTPStatus.BAD_REQUEST,
     ExecutionStatus.FAILED: HTTPStatus.NOT_FOUND,
@@ -39,15 +52,20 @@ def result_routes(results: Results) -> APIRouter:
     """Build the routes that hand results out."""
     router = APIRouter(tags=["results"])
 
-    @router.get("/{workflow_name}/{execution_id}/results", summary="The metadata of a result, with a fresh signed URL")
+    @readable(
+        router, "/{workflow_name}/{execution_id}/results", summary="The metadata of a result, with a fresh signed URL"
+    )
     def metadata(workflow_name: str, execution_id: str) -> Response:
         try:
             return answer(results.metadata(workflow_name, execution_id))
         except NoResultsError as error:
             return _no_results(error)
 
-    @router.api_route(
-        "/{workflow_name}/{execution_id}/results/{path:path}", methods=["GET", "HEAD"], summary="One file of a result"
+    @readable(
+        router,
+        "/{workflow_name}/{execution_id}/results/{path:path}",
+        summary="One file of a result",
+        openapi_extra={"parameters": [PATH_PARAMETER]},
     )
     async def file(workflow_name: str, execution_id: str, request: Request) -> Response:
         path = _path_as_sent(request)
@@ -56,7 +74,7 @@ def result_routes(results: Results) -> APIRouter:
         except NoResultsError as error:
             return _no_results(error)
         if isinstance(found, ServedFile):
-            return await _send(request, found)
+            return await _send_or_say_lost(request, found)
         return RedirectResponse(found.url, HTTPStatus.TEMPORARY_REDIRECT, {"Cache-Control": "no-store"})
 
     return router
@@ -71,8 +89,9 @@ def _no_results(error: NoResultsError) -> Response:
 def _path_as_sent(request: Request) -> str:
     """Return the file's path, decoded once; a slash or dots that were encoded do not become path syntax."""
     raw = request.scope["raw_path"].decode("ascii", "replace")
-    encoded = raw.split("/results/", 1)[1]
-    if AMBIGUOUS.search(encoded):
+    encoded = raw.split("/", BEFORE_PATH)[BEFORE_PATH]
+    # An encoded slash anywhere: with one before the file's path, that would begin elsewhere.
+    if AMBIGUOUS.search(encoded) or "%2f" in raw.lower():
         raise InvalidPathError(
             "the path has an encoded slash, backslash or NUL in it: send the file's path as it is listed"
         )
@@ -80,6 +99,14 @@ def _path_as_sent(request: Request) -> str:
         return unquote(encoded, errors="strict")
     except UnicodeDecodeError:
         raise InvalidPathError("the path is not UTF-8") from None
+
+
+async def _send_or_say_lost(request: Request, file: ServedFile) -> Response:
+    try:
+        return await _send(request, file)
+    except NotFoundError as error:
+        # The manifest lists it. Zarr's readers take 404 for "never written", and would fill the chunk in.
+        raise StoreIoError(f"{file.key} belongs to the result, and is not in its store any more", error.uri) from error
 
 
 async def _send(request: Request, file: ServedFile) -> Response:

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from wildcast_server.api.answers import answer
+from wildcast_server.api.routes import readable
 from wildcast_server.domain.registry import Registry
 
 
@@ -11,11 +12,11 @@ def workflow_routes(workflows: Registry) -> APIRouter:
     """Build the routes that describe workflows."""
     router = APIRouter(tags=["workflows"])
 
-    @router.get("/workflows", summary="The exposed workflows with their descriptions")
+    @readable(router, "/workflows", summary="The exposed workflows with their descriptions")
     def list_workflows() -> Response:
         return answer({"workflows": {name: workflows.get(name).description for name in workflows.names()}})
 
-    @router.get("/workflows/{workflow_name}/schema", summary="The JSON schema of a workflow's parameters")
+    @readable(router, "/workflows/{workflow_name}/schema", summary="The JSON schema of a workflow's parameters")
     def schema(workflow_name: str) -> Response:
         return answer(workflows.get(workflow_name).Parameters.model_json_schema())
 

@@ -107,12 +107,13 @@ def serve(invocation: Invocation, port: int | None, edge_port: int | None) -> No
     """Run API, worker and edge until SIGINT or SIGTERM."""
     settings = invocation.start(**{"api.port": port, "edge.port": edge_port})
     from wildcast_server.wiring.stack import Stack
+    from wildcast_server.wiring.stopping import stop_requests
 
-    with one_sentence(), Stack(settings) as stack:
+    with one_sentence(), stop_requests() as stop, Stack(settings) as stack:
         click.echo(f"API   {stack.api_url}/docs", err=True)
         if stack.edge_url:
             click.echo(f"edge  {stack.edge_url}", err=True)
-        stack.wait()
+        stack.wait(stop)
 
 
 @cli.command()
@@ -122,10 +123,11 @@ def edge(invocation: Invocation, port: int | None) -> None:
     """Run an edge alone: it checks signed URLs and serves the configured store."""
     settings = invocation.start(**{"edge.port": port})
     from wildcast_server.wiring.stack import EdgeAlone
+    from wildcast_server.wiring.stopping import stop_requests
 
-    with one_sentence(), EdgeAlone(settings) as running:
+    with one_sentence(), stop_requests() as stop, EdgeAlone(settings) as running:
         click.echo(f"edge  {running.edge_url}", err=True)
-        running.wait()
+        running.wait(stop)
 
 
 @cli.command()
@@ -201,7 +203,11 @@ def migrate(invocation: Invocation) -> None:
     from wildcast_server.records import open_engine
 
     with one_sentence():
-        migrate_records(open_engine(settings.database_url.get_secret_value()))
+        engine = open_engine(settings.database_url.get_secret_value())
+        try:
+            migrate_records(engine)
+        finally:
+            engine.dispose()
     click.echo("the database has the schema of this version")
 
 

@@ -48,6 +48,6 @@ def _weak(etag: str) -> str:
 def _parse_date(text: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text or "")
-    except (ValueError, TypeError):
+    except (ValueError, OverflowError):  # of a year or zone that no datetime can hold
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

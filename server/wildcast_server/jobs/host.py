@@ -48,9 +48,10 @@ class Host:
             return protocol.NotLoaded(message=protocol.printable(str(error), MAX_MESSAGE))
         try:
             return self._compute(instance, request, cancelled)
-        except ExecutionCancelledError as error:
-            return protocol.Cancelled(message=describe(error))
         except BaseException as error:  # noqa: BLE001 - sys.exit() and Ctrl-C of a workflow are its failure too
+            # Unless it was told to stop, a workflow that raises this has failed like any other.
+            if isinstance(error, ExecutionCancelledError) and cancelled.is_set():
+                return protocol.Cancelled(message=describe(error))
             return protocol.Failed(message=describe(error), traceback=own_traceback(error))
 
     def _compute(self, instance: Workflow, request: protocol.Run, cancelled: threading.Event) -> protocol.Done:

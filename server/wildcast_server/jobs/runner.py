@@ -129,7 +129,7 @@ class Runner:
         RunnerDiedError
             If the child ended before the workflow did.
         ExecutionCancelledError
-            If it was cancelled, however the workflow took it.
+            If it was cancelled, however the workflow took it, or this runner is closed.
         """
         _prepare(request.output_directory)
         with self._turn:
@@ -173,24 +173,30 @@ class Runner:
             active.ended.wait()
         return True
 
-    def close(self) -> None:
-        """End the child for good. A workflow that runs is killed; an idle child may tidy up. Idempotent."""
+    def close(self, grace: float = 0.0) -> None:
+        """Begin no run any more, cancel the one that is going on, and end the child. Idempotent.
+
+        Parameters
+        ----------
+        grace
+            For the workflow that runs, in seconds; an idle child may tidy up in any case.
+        """
         with self._state:
             self._closed = True
+        self.cancel(grace)
+        with self._state:
             process, self._process = self._process, None
-            idle = self._active is None
         if process is None:
             return
-        if idle:
-            process.channel.send(protocol.Exit())
-            process.wait(EXIT_SECONDS)
+        process.channel.send(protocol.Exit())
+        process.wait(EXIT_SECONDS)
         process.kill()
         process.close()
 
     def _begin(self, request: RunRequest) -> _Active:
         with self._state:
             if self._closed:
-                raise RunnerDiedError("the runner is closed: the worker is stopping")
+                raise ExecutionCancelledError(f"{request.execution_id} is not begun: the worker is stopping")
             try:
                 process = self._living()
             except OSError as error:
@@ -237,8 +243,6 @@ class Runner:
                 # A child that could not load what it was asked for begins anew: files may have changed.
                 active.settled = not isinstance(message, protocol.NotLoaded)
                 return _outcome(message)
-        if self._closed:
-            raise RunnerDiedError("the worker stopped while the workflow ran")
         raise RunnerDiedError(f"the process that ran the workflow {active.process.describe_death()}")
 
 

@@ -6,6 +6,7 @@ Workflows run in the main thread, where signal handlers and many libraries expec
 import faulthandler
 import os
 import queue
+import signal
 import socket
 import sys
 import threading
@@ -55,12 +56,34 @@ class Listener:
         kill_own_group()
 
 
+def leave_stopping_to_the_worker() -> None:
+    """Take no notice of SIGTERM in this process; what it forks or starts ends by it as anywhere.
+
+    A service manager that signals a whole control group (systemd does) would kill a workflow that the worker is about
+    to interrupt in order. A handler and not SIG_IGN, which started programs would inherit. A fork has the signal held
+    back until its handler is the default one again, or one that comes in between would be lost.
+    """
+    numbers = {signal.SIGTERM}
+
+    def as_anywhere() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, numbers),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers),
+        after_in_child=as_anywhere,
+    )
+
+
 def main() -> None:
     """Host workflows until the worker says `Exit` or is gone."""
     descriptor = int(sys.argv[1])
     # What the workflows start must not hold the socket open.
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the standard library's signature
     start_guard(descriptor)
+    leave_stopping_to_the_worker()
     faulthandler.enable(all_threads=False)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

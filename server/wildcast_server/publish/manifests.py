@@ -47,7 +47,7 @@ def commit(store: ObjectStore, prefix: str, manifest: Manifest) -> None:
     UploadFailedError
         If another publication has been committed there.
     VerificationFailedError
-        If it does not come back as it was written.
+        If it does not come back as it was written; it is removed.
     """
     key, data = manifest_key(prefix), encode_manifest(manifest)
     attributes = ObjectAttributes(content_type(MANIFEST_PATH), cache_control(MANIFEST_PATH))
@@ -60,4 +60,5 @@ def commit(store: ObjectStore, prefix: str, manifest: Manifest) -> None:
                 f"another publication was committed at {prefix} meanwhile; publish again"
             ) from error
     if store.get(key) != data:
+        store.delete(key)
         raise VerificationFailedError(f"{store.uri}/{key} does not hold the manifest that was written")

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from wildcast.contract.manifest import Manifest, ManifestError
@@ -10,7 +11,8 @@ from wildcast.contract.naming import is_metadata, join_key
 from wildcast.contract.wire import Upload
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.errors import NotFoundError
-from wildcast_server.publish.manifests import commit, read_manifest, rows_of
+from wildcast_server.publish.claim import Claim, claim_key
+from wildcast_server.publish.manifests import commit, manifest_key, read_manifest, rows_of
 from wildcast_server.publish.output import Output, check_name, prepare
 from wildcast_server.publish.published import Clock, Published
 from wildcast_server.publish.verify import is_intact, verify
@@ -61,12 +63,14 @@ class Publisher:
         name: str,
         *,
         attempt: int = 1,
+        owner: str | None = None,
         on_progress: ProgressCallback | None = None,
     ) -> Published:
         """Publish `directory` as ``<prefix>/<name>``.
 
         A directory whose very files are published there already is that same publication: nothing is written. If
         something else is, readers may have it, and a CDN keeps it; so this one goes to ``<name>-2``, ``-3`` and so on.
+        So it does where another owner holds a claim on the prefix: two never write below the same one.
         Data is uploaded before the metadata that describes it; then every object is verified; then what else lies
         under the prefix, from a publication that never came to its end, is deleted. The manifest is the commit mark:
         it is written last, after all that, and where it is missing nothing is published.
@@ -79,6 +83,9 @@ class Publisher:
             The execution, or what else the publication is called; one segment.
         attempt
             The try that wrote the directory, from 1.
+        owner
+            Who publishes, where others may choose the same name: the prefix is claimed meanwhile, and after a kill the
+            same owner goes on there. None if nobody else can have this name, as with an execution's id.
         on_progress
             Called as files are uploaded.
 
@@ -89,36 +96,71 @@ class Publisher:
             was written meanwhile (`FileChangedError`), was refused (`UploadFailedError`), or is not in the store as it
             was sent (`VerificationFailedError`).
         StoreError
-            If the store cannot be listed or read.
+            If the store cannot be listed or read, or refuses the claim.
         """
         check_name(name)
         output = prepare(directory)
-        prefix, published = self._place(output, name)
-        if published is not None:
-            return Published.of(published, prefix)
-        began = self._stopwatch()
-        stored = self._upload(output, prefix, on_progress)
-        manifest = self._verified(output, prefix, stored, name, attempt)
-        commit(self._store, prefix, manifest)
-        seconds = self._stopwatch() - began
+        with ExitStack() as claims:
+            place = self._place(output, name, owner, claims)
+            if isinstance(place, Published):
+                return place
+            began = self._stopwatch()
+            stored = self._upload(output, place, on_progress)
+            manifest = self._verified(output, place, stored, name, attempt)
+            commit(self._store, place, manifest)
+            seconds = self._stopwatch() - began
         speed = manifest.bytes / seconds if seconds > 0 else 0.0
-        return Published.of(manifest, prefix, upload=Upload(seconds=seconds, bytes_per_second=speed))
+        return Published.of(manifest, place, upload=Upload(seconds=seconds, bytes_per_second=speed))
 
-    def _place(self, output: Output, name: str) -> tuple[str, Manifest | None]:
-        """Choose the prefix, and return it with its manifest if it holds these very files."""
+    def _place(self, output: Output, name: str, owner: str | None, claims: ExitStack) -> str | Published:
+        """Return the first prefix that is free, claimed for `owner`, unless one before it holds these very files."""
         number = 1
         while True:
             prefix = join_key(self._prefix, name if number == 1 else f"{name}-{number}")
-            try:
-                manifest = read_manifest(self._store, prefix)
-            except NotFoundError:
-                return prefix, None
-            except ManifestError as error:
-                _log.warning("%s is left as it is, and another prefix used: %s", prefix, error)
-            else:
-                if self._is_same(output, prefix, manifest):
-                    return prefix, manifest
+            if not self._is_published(prefix) and self._claim(prefix, owner, claims):
+                return prefix
+            published = self._published(output, prefix)
+            if published is not None:
+                return published
             number += 1
+
+    def _claim(self, prefix: str, owner: str | None, claims: ExitStack) -> bool:
+        """Claim a prefix, if there is an owner to claim it for; say whether it may be written."""
+        if owner is None:
+            return True
+        claim = Claim.take(self._store, prefix, owner)
+        if claim is None:
+            return False
+        # Somebody may have published there, and released the claim, since we looked.
+        if self._is_published(prefix):
+            claim.release()
+            return False
+        claims.callback(claim.release)
+        return True
+
+    def _is_published(self, prefix: str) -> bool:
+        try:
+            self._store.head(manifest_key(prefix))
+        except NotFoundError:
+            return False
+        return True
+
+    def _published(self, output: Output, prefix: str) -> Published | None:
+        """Return what is published at `prefix`, if it is these very files."""
+        try:
+            manifest = read_manifest(self._store, prefix)
+        except NotFoundError:
+            _log.warning(
+                "%s is being published by somebody else, or was interrupted; another prefix is used "
+                "(if nobody does, delete %s)",
+                prefix,
+                claim_key(prefix),
+            )
+            return None
+        except ManifestError as error:
+            _log.warning("%s is left as it is, and another prefix used: %s", prefix, error)
+            return None
+        return Published.of(manifest, prefix) if self._is_same(output, prefix, manifest) else None
 
     def _is_same(self, output: Output, prefix: str, manifest: Manifest) -> bool:
         if [(row.path, row.size) for row in manifest.rows] != [(file.path, file.size) for file in output.files]:

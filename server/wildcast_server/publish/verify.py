@@ -7,6 +7,7 @@ from functools import partial
 from wildcast.contract.manifest import Manifest, Verification
 from wildcast.contract.naming import MANIFEST_PATH, join_key
 from wildcast_server.errors import NotFoundError, PublicationError, RangeNotSatisfiableError, VerificationFailedError
+from wildcast_server.publish.claim import CLAIM_PATH, claim_key
 from wildcast_server.publish.manifests import manifest_key
 from wildcast_server.store.base import ObjectInfo, ObjectStore
 from wildcast_server.transfer.digest import read_back
@@ -92,10 +93,10 @@ def _cost(file: StoredFile) -> Cost:
 
 
 def _extra(prefix: str, listed: Iterable[str], files: Iterable[StoredFile]) -> tuple[str, ...]:
-    sent = {file.key for file in files} | {manifest_key(prefix)}
+    sent = {file.key for file in files} | {manifest_key(prefix), claim_key(prefix)}
     extra = tuple(sorted(key for key in listed if key not in sent))
     for key in extra:
-        if key.endswith(f"/{MANIFEST_PATH}"):
+        if key.endswith((f"/{MANIFEST_PATH}", f"/{CLAIM_PATH}")):
             raise PublicationError(f"there is another publication below {prefix} ({key}); choose another name")
     return extra
 

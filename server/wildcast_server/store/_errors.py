@@ -141,7 +141,7 @@ def _not_found(failure: _Failure, uri: str, what: str, action: Action) -> StoreE
 
 
 def _denied(failure: _Failure, uri: str, what: str) -> AccessDeniedError:
-    why = failure.answer if failure.status else failure.reason
+    why = f"access denied, {failure.answer}" if failure.status else failure.reason
     return AccessDeniedError(f"{what}: {why}; check the credentials and what they allow", uri)
 
 

@@ -3,11 +3,13 @@
 What differs between the backends is in `Traits`, and in the two subclasses that need code of their own.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 
@@ -29,11 +31,16 @@ if TYPE_CHECKING:
     from obstore import Attributes, GetOptions, GetResult, ObjectMeta
     from obstore.store import ObjectStore as Driver
 
+Result = TypeVar("Result")
+
 LIST_PAGE = 1000
 """As many as S3 lists, and deletes, in one request."""
 
 STREAM_CHUNK = 1 << 20
 """Bytes that `stream` yields at a time, at least."""
+
+STREAM_THREADS = 32
+"""Threads that `stream` reads with; they are made as they are needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +74,7 @@ class ObstoreStore(ObjectStore):
         self._driver = driver
         self._base = base
         self._traits = traits or Traits()
+        self._readers = ThreadPoolExecutor(STREAM_THREADS, thread_name_prefix="store")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
@@ -89,7 +97,7 @@ class ObstoreStore(ObjectStore):
     async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
         path = self._path(key)
         with self._reading(key, byte_range):
-            result = await obstore.get_async(self._driver, path, options=_options(byte_range))
+            result = await self._in_thread(lambda: obstore.get(self._driver, path, options=_options(byte_range)))
             self._check_range(key, byte_range, result.meta["size"])
         start, stop = result.range
         attributes = ObjectAttributes(
@@ -99,9 +107,15 @@ class ObstoreStore(ObjectStore):
         return ObjectStream(self._info(result.meta), attributes, start, stop, self._chunks(key, result))
 
     async def _chunks(self, key: str, result: "GetResult") -> AsyncIterator[bytes]:
+        source = iter(result.stream(min_chunk_size=STREAM_CHUNK))
         with self._errors(key, "read"):
-            async for chunk in result.stream(min_chunk_size=STREAM_CHUNK):
+            while (chunk := await self._in_thread(lambda: next(source, None))) is not None:
                 yield chunk
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        # obstore's own coroutines are finished by threads of its own, which call into Python a moment later still:
+        # an interpreter that ends within that moment is aborted.
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     def put(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
         path = self._path(key)
@@ -209,7 +223,7 @@ class ObstoreStore(ObjectStore):
 
     def _below(self, prefix: str) -> str | None:
         stripped = prefix.rstrip("/")
-        return self._path(stripped) if stripped else self._base or None
+        return ObstoreStore._path(self, stripped) if stripped else self._base or None
 
     def _info(self, meta: "ObjectMeta") -> ObjectInfo:
         path = meta["path"]

@@ -15,7 +15,7 @@ from wildcast_server.store._errors import DRIVER_ERRORS, cannot_open, curtail
 from wildcast_server.store._obstore import ObstoreStore, Traits
 from wildcast_server.store._s3_boto import ChecksumReader
 from wildcast_server.store._s3_credentials import credential_provider
-from wildcast_server.store.options import StoreOptions
+from wildcast_server.store.options import CONNECT_TIMEOUT, StoreOptions
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -178,11 +178,13 @@ def client_options(options: StoreOptions, endpoint: str = "") -> "ClientConfig":
     """Return obstore's HTTP settings.
 
     Its own limit of 30 seconds a request counts the body, which would cut off whoever reads slowly; so the whole may
-    take a day, and five minutes without any progress end it.
+    take a day. Five minutes end it until the answer begins, in which the sending of the request's body counts too, and
+    again between two pieces of the answer. A host that cannot be connected to is given up after a minute, all
+    repetitions included.
     """
     client: ClientConfig = {
         "allow_http": endpoint.startswith("http://"),
-        "connect_timeout": timedelta(seconds=10),
+        "connect_timeout": CONNECT_TIMEOUT,
         "timeout": timedelta(days=1),
         "read_timeout": timedelta(minutes=5),
     }

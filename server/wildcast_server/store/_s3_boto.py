@@ -12,7 +12,10 @@ from wildcast_server.errors import (
     StoreError,
     StoreIoError,
 )
-from wildcast_server.store.options import StoreOptions
+from wildcast_server.store.options import CONNECT_TIMEOUT, StoreOptions
+
+_RETRIES = 4
+"""Repetitions of a HEAD, at most; with their pauses, and where nobody answers, they take under three minutes."""
 
 
 class ChecksumReader:
@@ -37,13 +40,14 @@ class ChecksumReader:
 
     def __call__(self, path: str, uri: str) -> str | None:
         """Return the CRC64NVME (base64) of the object at `path`, or None if the store keeps none."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
 
-        client = self._connect()
         try:
-            answer = client.head_object(Bucket=self._bucket, Key=path, ChecksumMode="ENABLED")
+            answer = self._connect().head_object(Bucket=self._bucket, Key=path, ChecksumMode="ENABLED")
         except ClientError as error:
             raise _translate(error.response, uri) from error
+        except (NoCredentialsError, ProfileNotFound) as error:
+            raise AccessDeniedError(f"the checksum of {uri} could not be read: {error}", uri) from error
         except BotoCoreError as error:
             raise NetworkError(f"the checksum of {uri} could not be read: {type(error).__name__}", uri) from error
         checksum = answer.get("ChecksumCRC64NVME")
@@ -78,7 +82,9 @@ def _config(options: StoreOptions, scheme: str) -> Any:
         signature_version="s3v4",
         s3={"addressing_style": "virtual" if options.use_virtual_addressing else "path"},
         proxies={scheme: options.proxy_url} if options.proxy_url else None,
-        retries={"mode": "standard", "total_max_attempts": options.max_retries + 1},
+        connect_timeout=CONNECT_TIMEOUT.total_seconds(),
+        read_timeout=30,
+        retries={"mode": "standard", "total_max_attempts": min(options.max_retries, _RETRIES) + 1},
         max_pool_connections=64,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -96,7 +102,8 @@ def _translate(response: Any, uri: str) -> StoreError:
         case 404:
             return NotFoundError(f"{uri} does not exist", uri)
         case 401 | 403:
-            return AccessDeniedError(f"{what}: the store answered {status}; check what the credentials allow", uri)
+            why = f"access denied, the store answered {status}"
+            return AccessDeniedError(f"{what}: {why}; check what the credentials allow", uri)
         case _ if status >= 500:  # noqa: PLR2004 - HTTP's server errors
             return NetworkError(f"{what}: the store answered {status}; try again later", uri)
     return StoreIoError(f"{what}: the store answered {status}", uri)

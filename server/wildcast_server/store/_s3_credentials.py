@@ -41,7 +41,8 @@ def profile_in_play(environ: Mapping[str, str]) -> str | None:
     named = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE")
     if named:
         return named
-    home = Path(environ.get("HOME", "~")).expanduser() / ".aws"
+    # Not Path.expanduser, which raises for a user without a home, as containers have them.
+    home = Path(environ.get("HOME") or os.path.expanduser("~")) / ".aws"  # noqa: PTH111
     files = (
         environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials",
         environ.get("AWS_CONFIG_FILE") or home / "config",
@@ -105,14 +106,14 @@ class ProfileCredentials:
         LookupError
             If the profile has none, with what to do about it.
         """
-        from botocore.exceptions import BotoCoreError, CredentialRetrievalError
+        from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
 
         try:
             return self._current()
         except CredentialRetrievalError as error:
             # Its text quotes what a process wrote, which may be anything.
             raise LookupError(f"the AWS profile {self.profile!r} failed to hand out credentials") from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError) as error:
             raise LookupError(f"the AWS profile {self.profile!r} gives no credentials: {error}") from error
 
     def _current(self) -> "S3Credential":

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 from wildcast_server.errors import SettingsError
+
+CONNECT_TIMEOUT = timedelta(seconds=5)
+"""How long making a connection may take; eleven tries, the default, are a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)

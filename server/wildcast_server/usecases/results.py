@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from wildcast.contract.manifest import Manifest
+from wildcast.contract.manifest import Manifest, ManifestError
 from wildcast.contract.naming import MANIFEST_PATH, check_key, join_key
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import ResultMetadata, StorageType, files_of
 from wildcast_server.domain.execution import Execution, PublicationRecord
-from wildcast_server.errors import NoResultsError, NotFoundError
+from wildcast_server.errors import NoResultsError, NotFoundError, ServiceUnavailableError, StoreIoError
 from wildcast_server.publish import read_manifest
 from wildcast_server.signing.base import SignedLink, Signer
 from wildcast_server.store import ObjectStore
@@ -59,6 +59,10 @@ class Results:
             If the workflow has no such execution.
         NoResultsError
             If it is not completed; its status says whether it will be.
+        ServiceUnavailableError
+            If it lies in object storage, which is off now.
+        StoreIoError
+            If its manifest is lost or damaged: that is no "not found".
         """
         execution, record = self._completed(workflow_name, execution_id)
         return describe(execution, record, self._contents(record).manifest, self._sign(record))
@@ -68,7 +72,7 @@ class Results:
 
         Raises
         ------
-        UnknownExecutionError, NoResultsError
+        UnknownExecutionError, NoResultsError, ServiceUnavailableError, StoreIoError
             As `metadata`.
         InvalidPathError
             If `path` is no path inside a publication.
@@ -82,7 +86,7 @@ class Results:
         key = join_key(record.publication.prefix, relative)
         if record.storage_type == "s3" and self._signer is not None:
             return self._signer.sign_url(key)
-        return ServedFile(self._stores[record.storage_type], key)
+        return ServedFile(self._store(record.storage_type), key)
 
     def _completed(self, workflow_name: str, execution_id: str) -> tuple[Execution, PublicationRecord]:
         execution = self._lookup.execution(workflow_name, execution_id)
@@ -94,8 +98,23 @@ class Results:
         return self._read(record.storage_type, record.publication.prefix)
 
     def _read_contents(self, storage_type: StorageType, prefix: str) -> _Contents:
-        manifest = read_manifest(self._stores[storage_type], prefix)
+        store = self._store(storage_type)
+        try:
+            manifest = read_manifest(store, prefix)
+        except NotFoundError as error:
+            raise StoreIoError(f"the publication {prefix} is not in {store.uri} any more", store.uri) from error
+        except ManifestError as error:
+            raise StoreIoError(f"the publication {prefix} cannot be read: {error}", store.uri) from error
         return _Contents(manifest, frozenset(row.path for row in manifest.rows))
+
+    def _store(self, storage_type: StorageType) -> ObjectStore:
+        try:
+            return self._stores[storage_type]
+        except KeyError:
+            raise ServiceUnavailableError(
+                "this result was published to object storage, which is off on this server now: "
+                "its operator has to set object_storage.enabled again"
+            ) from None
 
     def _sign(self, record: PublicationRecord) -> SignedLink | None:
         if record.storage_type == "server" or self._signer is None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
 from wildcast_server.errors import (
     ExecutionCancelledError,
+    ServiceUnavailableError,
     StatusConflictError,
     WildcastServerError,
     WorkflowFailedError,
@@ -26,8 +29,6 @@ Publish = Callable[[Path, Execution], Published]
 
 MAX_ATTEMPTS = 3
 """After so many computations that the service did not survive, the execution is at fault."""
-
-WAITING_OR_ACTIVE = (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.PENDING_RESULTS)
 
 
 @dataclass(frozen=True)
@@ -62,46 +63,40 @@ class RunExecution:
             self._compute(execution, directory)
             execution = self._advance(execution, ExecutionStatus.PENDING_RESULTS)
             published = self.publish(directory, execution)
-            self._advance(execution, ExecutionStatus.COMPLETED, ended_at=utc_now(), published=as_record(published))
+            record = as_record(published, execution.attempt)
+            self._advance(execution, ExecutionStatus.COMPLETED, ended_at=utc_now(), published=record)
         except StatusConflictError as conflict:
             logger.warning("%s was changed by somebody else while it ran: %s", execution_id, conflict)
         except ExecutionCancelledError:
-            self._put_back(execution)
+            put_back(self.records, execution)
         except Exception as error:  # noqa: BLE001 - whatever it was, the record must say so and the worker must live
             self._fail(execution, error)
         else:
             self._clean_up(directory, published)
 
     def _compute(self, execution: Execution, directory: Path) -> None:
-        # What an earlier attempt left is not this attempt's output.
+        # What an earlier attempt left is not this attempt's output; the runner refuses what cannot be removed.
         shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
         request = RunRequest(
             execution_id=execution.id,
             workflow=execution.workflow_name,
             parameters=execution.parameters,
             output_directory=directory,
         )
+        self.runner.run(request, lambda progress: self._record_progress(execution, progress))
 
-        def record_progress(progress: dict[str, Any]) -> None:
-            self.records.set_progress(execution.id, execution.attempt, progress)
-
-        self.runner.run(request, record_progress)
+    def _record_progress(self, execution: Execution, progress: dict[str, Any]) -> None:
+        try:
+            current = self.records.set_progress(execution.id, execution.attempt, progress)
+        except ServiceUnavailableError as error:
+            # Hours of computing are worth more than a line about them.
+            logger.warning("%s: its progress is not recorded: %s", execution.id, error)
+            return
+        if not current:
+            raise StatusConflictError(f"{execution.id} is not running in attempt {execution.attempt} any more")
 
     def _advance(self, execution: Execution, to: ExecutionStatus, **fields: Any) -> Execution:
         return self.records.change(execution.id, expected=execution.status, to=to, attempt=execution.attempt, **fields)
-
-    def _put_back(self, execution: Execution) -> None:
-        """Queue the execution again: the service interrupted it in order to stop, and its next start takes it up."""
-        logger.warning("%s was interrupted and waits for the next start", execution.id)
-        self.records.change(
-            execution.id,
-            expected=execution.status,
-            to=ExecutionStatus.QUEUED,
-            attempt=execution.attempt,
-            started_at=None,
-            progress=None,
-        )
 
     def _fail(self, execution: Execution, error: Exception) -> None:
         if isinstance(error, WorkflowFailedError):
@@ -110,26 +105,60 @@ class RunExecution:
             logger.error("%s failed: %s", execution.id, error, exc_info=not isinstance(error, WildcastServerError))
         reason = str(error) if isinstance(error, WildcastServerError) else f"{type(error).__name__}: {error}"
         try:
-            self._advance(
-                self.records.get(execution.id), ExecutionStatus.FAILED, ended_at=utc_now(), error_message=reason
-            )
+            self._advance(execution, ExecutionStatus.FAILED, ended_at=utc_now(), error_message=reason)
         except StatusConflictError as conflict:
             logger.warning("%s was ended by somebody else: %s", execution.id, conflict)
+        except ServiceUnavailableError as outage:
+            # An outage needs no traceback.
+            logger.warning("%s stays as it is recorded until the next start: %s", execution.id, outage)
 
     def _clean_up(self, directory: Path, published: Published) -> None:
         if published.storage_type == "server" or self.keep_local_output:
             return
-        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            shutil.rmtree(directory)
+        except OSError as error:
+            logger.warning("%s is published and could not be removed (%s): remove it by hand", directory, error)
 
 
-def as_record(published: Published) -> PublicationRecord:
-    """Reduce a publication to what the records keep of it."""
+def as_record(published: Published, attempt: int) -> PublicationRecord:
+    """Reduce a publication to what the records keep of it, as that attempt's.
+
+    What an earlier attempt committed, right before the service died, is this attempt's now if the files are the same.
+    """
     return PublicationRecord(
         storage_type=published.storage_type,
-        publication=published.publication,
+        publication=msgspec.structs.replace(published.publication, attempt=attempt),
         datasets=published.datasets,
         upload=published.upload,
     )
+
+
+def put_back(records: Records, execution: Execution) -> None:
+    """Queue an active execution again: the service interrupts it in order to stop, and its next start takes it up.
+
+    It stays in its attempt: stopping in order is no failure that counts.
+    """
+    try:
+        records.change(
+            execution.id,
+            expected=execution.status,
+            to=ExecutionStatus.QUEUED,
+            attempt=execution.attempt,
+            started_at=None,
+            progress=None,
+        )
+    except StatusConflictError as conflict:
+        logger.warning("%s was changed by somebody else while it ran: %s", execution.id, conflict)
+    else:
+        logger.warning("%s was interrupted and waits for the next start", execution.id)
+
+
+def put_back_active(records: Records) -> None:
+    """Queue again what is still active although the service has to stop; what it does from now on counts no more."""
+    for execution in records.unfinished():
+        if execution.status is not ExecutionStatus.QUEUED:
+            put_back(records, execution)
 
 
 def resume_unfinished(records: Records, jobs: JobEngine) -> list[str]:

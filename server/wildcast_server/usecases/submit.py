@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from wildcast.contract.naming import new_execution_id
-from wildcast_server.domain.execution import Execution
+from wildcast.contract.status import ExecutionStatus
+from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.domain.parameters import to_json, validate
 from wildcast_server.domain.registry import Registry
 from wildcast_server.errors import ServiceUnavailableError
@@ -40,7 +41,7 @@ class Submit:
 
         Returns
         -------
-        The execution, and how many are queued before it (None if it runs already).
+        The execution as it was accepted, and how many were queued before it.
 
         Raises
         ------
@@ -49,18 +50,39 @@ class Submit:
         InvalidParametersError
             If the workflow does not accept the parameters.
         ServiceUnavailableError
-            If the disk is too full to run anything.
+            If the disk is too full to run anything, or the engine takes nothing.
         """
         workflow = self.workflows.get(workflow_name)
         validated = validate(workflow, parameters)
         self._check_disk()
         execution = Execution(id=new_execution_id(), workflow_name=workflow_name, parameters=to_json(validated))
         self.records.insert(execution)
-        self.jobs.enqueue(execution.id)
-        return execution, self.records.queue_position(execution.id)
+        # Before a worker can take it: the answer says `queued`, and a queued execution has a position.
+        position = self.records.queue_position(execution.id)
+        self._enqueue(execution)
+        return execution, position
+
+    def _enqueue(self, execution: Execution) -> None:
+        try:
+            self.jobs.enqueue(execution.id)
+        except ServiceUnavailableError as error:
+            # Its caller is told that it was not accepted, so no later start may run it.
+            self.records.change(
+                execution.id,
+                expected=ExecutionStatus.QUEUED,
+                to=ExecutionStatus.FAILED,
+                ended_at=utc_now(),
+                error_message=f"it was not accepted: {error}",
+            )
+            raise
 
     def _check_disk(self) -> None:
-        free = shutil.disk_usage(self.output_root).free
+        try:
+            free = shutil.disk_usage(self.output_root).free
+        except OSError as error:
+            raise ServiceUnavailableError(
+                f"the server's output directory cannot be looked at ({error.strerror}): its operator has to mend that"
+            ) from error
         if free < self.min_free_bytes:
             raise ServiceUnavailableError(
                 f"the server's disk has {free} bytes free, fewer than the {self.min_free_bytes} it keeps in reserve: "

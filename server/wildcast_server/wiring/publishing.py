@@ -80,7 +80,7 @@ def configured_signer(settings: Settings) -> Signer:
     SettingsError
         If neither a CloudFront distribution is configured nor an edge of our own.
     """
-    if not (settings.object_storage.has_cloudfront or settings.edge.enabled):
+    if not _may_sign(settings):
         raise SettingsError("nothing to sign for: set object_storage.cloudfront_domain (and its key), or edge.enabled")
     return build_signer(settings, build_key_pair(settings), settings.edge.url)
 
@@ -91,9 +91,10 @@ def publish_alone(settings: Settings, directory: Path, name: str | None) -> Resu
     The URL is signed if something is configured that would serve it.
     """
     name = directory.resolve().name if name is None else name
+    # First: a key that cannot sign is noticed before the upload, not after it.
+    signer = configured_signer(settings) if _may_sign(settings) else None
     published = build_publisher(settings, build_store(settings)).publish(directory, name)
-    may_sign = settings.object_storage.has_cloudfront or settings.edge.enabled
-    link = configured_signer(settings).sign_prefix(published.publication.prefix) if may_sign else None
+    link = signer.sign_prefix(published.publication.prefix) if signer else None
     return ResultMetadata(
         request_id=name,
         status=ExecutionStatus.COMPLETED,
@@ -134,20 +135,35 @@ def store_options(storage: ObjectStorageSettings) -> StoreOptions:
     )
 
 
+def _may_sign(settings: Settings) -> bool:
+    return settings.object_storage.has_cloudfront or settings.edge.enabled
+
+
 def _plain(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
 def _own_key_pair(path: Path) -> KeyPair:
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            keys.write_private_key(path, keys.generate_private_key())
-            logger.info("made the embedded edge's signing key, %s", path)
-        except FileExistsError:
-            logger.debug("another process made %s first", path)
+    _make_key(path)
     private_key = keys.load_private_key(str(path))
     return KeyPair(keys.key_id(private_key.public_key()), private_key)
+
+
+def _make_key(path: Path) -> None:
+    """Make the key at the first start; later ones find it."""
+    try:
+        if path.exists():
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keys.write_private_key(path, keys.generate_private_key())
+        logger.info("made the embedded edge's signing key, %s", path)
+    except FileExistsError:
+        logger.debug("another process made %s first", path)
+    except OSError as error:
+        raise SettingsError(
+            f"the edge's signing key {path} cannot be made ({error.strerror}): "
+            "correct the permissions of data_dir, or set another one"
+        ) from error
 
 
 def _announce(storage: ObjectStorageSettings) -> None:

@@ -19,7 +19,7 @@ from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.results import Results
-from wildcast_server.usecases.run import Publish, RunExecution, resume_unfinished
+from wildcast_server.usecases.run import Publish, RunExecution, put_back_active, resume_unfinished
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.wiring.publishing import build_publisher
 
@@ -68,11 +68,11 @@ class Service:
     """
 
     def __init__(self, settings: Settings, places: PublicationPlaces) -> None:
-        settings.output_dir.mkdir(parents=True, exist_ok=True)
         workflows = build_registry(settings)
-        self.records = build_records(settings)
-        self._jobs: JobEngine = InProcessJobs()
         self._runner = Runner(settings.workflows.directories, settings.workflows.config)
+        self._jobs: JobEngine = InProcessJobs()
+        # Last: nothing before it holds anything open, and nothing behind it fails.
+        self.records = build_records(settings)
         self._run = RunExecution(
             records=self.records,
             runner=self._runner,
@@ -103,11 +103,13 @@ class Service:
 
     def stop(self) -> None:
         """End in order: take nothing new, interrupt the workflow, let a publication finish."""
-        self._jobs.stop(0)
-        self._runner.cancel(DRAIN_SECONDS)
-        self._jobs.stop(PUBLISH_SECONDS)
-        self._runner.close()
-        self.records.close()
+        try:
+            self._jobs.stop(0)
+            self._runner.close(DRAIN_SECONDS)
+            self._jobs.stop(PUBLISH_SECONDS)
+            put_back_active(self.records)
+        finally:
+            self.records.close()
 
 
 def publication_places(settings: Settings, store: ObjectStore | None, signer: Signer | None) -> PublicationPlaces:
@@ -147,5 +149,9 @@ def build_registry(settings: Settings) -> Registry:
 def build_records(settings: Settings) -> Records:
     """Open the records' database; a fresh one is created."""
     engine = open_engine(settings.database_url.get_secret_value())
-    ensure_schema(engine)
+    try:
+        ensure_schema(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     return SqlRecords(engine)

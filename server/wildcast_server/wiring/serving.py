@@ -13,27 +13,40 @@ from wildcast_server.errors import SettingsError, WildcastServerError
 
 START_SECONDS = 10.0
 STOP_SECONDS = 10
+BACKLOG = 2048
+"""Connections that wait to be taken; uvicorn's own number."""
 
 AsgiApp = Callable[..., Any]
 
 
-def bind(host: str, port: int, setting: str) -> socket.socket:
-    """Take a listening address; port 0 takes a free one.
+def bind(host: str, port: int, section: str) -> socket.socket:
+    """Take a listening address, and listen: who connects from now on is served as soon as there is a server.
+
+    Parameters
+    ----------
+    host, port
+        Where; port 0 takes a free one.
+    section
+        Of the settings that they come from, for the sentence.
 
     Raises
     ------
     SettingsError
-        If it is not to be had; the sentence names `setting`.
+        If it is not to be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     taken = socket.socket(family, socket.SOCK_STREAM)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((host, port))
-    except OSError as error:
+        # Not left to the server: until one of them listens, Linux lets two processes bind the same port.
+        taken.listen(BACKLOG)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host that can be no name
         taken.close()
+        reason = error.strerror if isinstance(error, OSError) else "that is no host"
         raise SettingsError(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or change {setting}"
+            f"cannot listen on {host}:{port} ({reason}): "
+            f"stop what listens there, or change {section}.port or {section}.host"
         ) from error
     return taken
 
@@ -79,6 +92,7 @@ class ServerThread:
         deadline = time.monotonic() + START_SECONDS
         while not self._server.started:
             if not self.is_alive or time.monotonic() > deadline:
+                self._stop()
                 raise WildcastServerError(f"the {self.name} server did not start; the log says why")
             time.sleep(0.005)
         return self
@@ -86,6 +100,9 @@ class ServerThread:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS + 5)
         self._bound.close()

@@ -1,9 +1,8 @@
 """The embedded stack: API, worker and edge in one process, the workflows in a child of it."""
 
-import signal
 import threading
 from contextlib import ExitStack
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Self
 
 from wildcast_server.api import create_api
@@ -12,6 +11,7 @@ from wildcast_server.settings import Settings
 from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore
 from wildcast_server.wiring.edge import build_edge, has_own_edge
+from wildcast_server.wiring.lock import sole_service
 from wildcast_server.wiring.publishing import build_key_pair, build_signer, build_store
 from wildcast_server.wiring.service import Service, publication_places
 from wildcast_server.wiring.serving import ServerThread, bind, url_of
@@ -44,22 +44,15 @@ class Running:
     ) -> None:
         self._open.close()
 
-    def wait(self) -> None:
-        """Return on SIGINT or SIGTERM.
+    def wait(self, stop: threading.Event) -> None:
+        """Return when `stop` is set.
 
         Raises
         ------
         WildcastServerError
             If one of the servers ends by itself.
         """
-        stopped = threading.Event()
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            stopped.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-        while not stopped.wait(1.0):
+        while not stop.wait(1.0):
             for server in self._servers:
                 if not server.is_alive:
                     raise WildcastServerError(f"the {server.name} server ended by itself; the log says why")
@@ -73,7 +66,7 @@ class Running:
     def _serve_edge(self, opening: ExitStack, store: ObjectStore) -> Signer:
         """Start the edge; return the signer of URLs that lead to it."""
         edge = self._settings.edge
-        bound = opening.enter_context(bind(edge.host, edge.port, "edge.port"))
+        bound = opening.enter_context(bind(edge.host, edge.port, "edge"))
         self.edge_url = edge.public_url or url_of(bound)
         key_pair = build_key_pair(self._settings)
         app = build_edge(self._settings, store, key_pair, self.edge_url)
@@ -88,8 +81,9 @@ class Stack(Running):
     """Where this machine reaches the API."""
 
     def _build(self, opening: ExitStack) -> None:
-        bound = opening.enter_context(bind(self._settings.api.host, self._settings.api.port, "api.port"))
+        bound = opening.enter_context(bind(self._settings.api.host, self._settings.api.port, "api"))
         self.api_url = url_of(bound)
+        opening.enter_context(sole_service(self._settings.data_dir))
         store = build_store(self._settings) if self._settings.object_storage.enabled else None
         signer = self._signer(opening, store) if store is not None else None
         service = Service(self._settings, publication_places(self._settings, store, signer))

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 
 from wildcast_server import RunContext, workflow
 
@@ -63,3 +65,13 @@ def fills_the_disk(context: RunContext, megabytes: int = 64) -> None:
     with (context.output_directory / "big.bin").open("wb") as file:
         for _ in range(megabytes):
             file.write(bytes(1 << 20))
+
+
+@workflow
+def waits_for_a_file(context: RunContext, path: str) -> None:
+    """Compute until `path` exists, and stop when told to."""
+    context.progress(pid=os.getpid())
+    while not Path(path).exists():
+        context.check_cancelled()
+        time.sleep(0.02)
+    (context.output_directory / "a.txt").write_text("waited")

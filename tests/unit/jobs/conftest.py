@@ -138,6 +138,24 @@ def cooperates(context: RunContext) -> None:
 
 
 @workflow
+def cancels_itself() -> None:
+    raise ExecutionCancelledError("on its own account")
+
+
+@workflow
+def terminates_its_own(context: RunContext) -> None:
+    import warnings
+    warnings.simplefilter("ignore", DeprecationWarning)
+    program = subprocess.Popen(["sleep", "300"])
+    program.terminate()
+    fork = get_context("fork").Process(target=time.sleep, args=(300,))
+    fork.start()
+    fork.terminate()
+    fork.join()
+    context.progress(program=program.wait(), fork=fork.exitcode)
+
+
+@workflow
 def finishes_although_cancelled(context: RunContext) -> None:
     context.progress(pid=os.getpid())
     while not context.cancelled:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wildcast_server.errors import ExecutionCancelledError, RunnerDiedError
+from wildcast_server.errors import ExecutionCancelledError, RunnerDiedError, WorkflowFailedError
 
 TIMEOUT = 20.0
 
@@ -79,22 +79,52 @@ def test_a_death_takes_the_rest_of_the_group_along(runner, request_of, eventuall
     eventually(lambda: not is_running(pid) and not any(map(is_running, group_members(group))))
 
 
-def test_closing_stops_what_runs(runner, request_of, start):
-    """A run that is going on ends with a sentence that says why."""
+def test_closing_cancels_what_runs(runner, request_of, start, is_running):
+    """A run that is going on ends as cancelled, and not as failed: the worker stops, the workflow is not at fault."""
     running = start(request_of("cooperates"))
-    runner.close()
-    error = running.join()
-    assert isinstance(error, RunnerDiedError)
-    assert "the worker stopped" in str(error)
+    runner.close(TIMEOUT)
+    assert isinstance(running.join(), ExecutionCancelledError)
+    assert not is_running(running.progress["pid"])
+
+
+def test_closing_kills_what_does_not_stop(runner, request_of, start, is_running):
+    """After the grace the workflow is killed; that too is a cancellation."""
+    running = start(request_of("is_stubborn"))
+    runner.close(0.1)
+    assert isinstance(running.join(), ExecutionCancelledError)
+    assert not is_running(running.progress["pid"])
 
 
 def test_a_closed_runner_starts_nothing(runner, request_of):
-    """Closing twice is fine; running afterwards is refused."""
+    """Closing twice is fine; what would begin afterwards is cancelled, so that its execution can wait."""
     runner.close()
     runner.close()
-    with pytest.raises(RunnerDiedError, match="closed"):
+    with pytest.raises(ExecutionCancelledError, match="stopping"):
         runner.run(request_of("writes"), lambda _: None)
     assert runner.pid is None
+
+
+def test_a_workflow_that_calls_itself_cancelled_has_failed(runner, request_of):
+    """Nobody told it to stop, so nobody would take it up again."""
+    with pytest.raises(WorkflowFailedError, match="ExecutionCancelledError: on its own account"):
+        runner.run(request_of("cancels_itself"), lambda _: None)
+    assert runner.pid is not None
+
+
+def test_sigterm_is_the_workers_to_take(runner, request_of, start):
+    """A service manager that signals the whole control group does not kill what the worker will interrupt."""
+    running = start(request_of("cooperates"))
+    os.kill(runner.pid, signal.SIGTERM)
+    time.sleep(0.2)
+    assert running.error is None
+    assert runner.cancel(TIMEOUT)
+    assert isinstance(running.join(), ExecutionCancelledError)
+
+
+def test_what_a_workflow_starts_can_be_terminated(run):
+    """Programs and forks of a workflow end by SIGTERM as they would anywhere."""
+    _, [progress] = run("terminates_its_own")
+    assert progress == {"program": -signal.SIGTERM, "fork": -signal.SIGTERM}
 
 
 def test_an_idle_child_that_dies_is_replaced(runner, request_of, eventually):

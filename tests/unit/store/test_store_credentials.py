@@ -1,8 +1,10 @@
 """Where S3's credentials come from."""
 
 import os
+import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -133,3 +135,48 @@ def test_a_process_that_fails_is_not_quoted(aws_files: Path, s3_endpoint: str, m
     with pytest.raises(AccessDeniedError, match="'process' failed to hand out credentials") as caught:
         store.get("key")
     assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_role_that_may_not_be_assumed(
+    aws_files: Path, answering: Callable[..., str], s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A profile whose role is refused is an access error with AWS's own reason."""
+    with (aws_files / "config").open("a") as config:
+        config.write(
+            "[profile role]\nregion = us-east-1\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = fixed\n"
+        )
+    refusal = (
+        b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>"
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", answering(403, refusal))
+    monkeypatch.setenv("AWS_PROFILE", "role")
+    store = open_store("s3://bucket", StoreOptions(endpoint_url=s3_endpoint))
+    with pytest.raises(AccessDeniedError, match=r"'role' gives no credentials: .*not authorized"):
+        store.get("key")
+
+
+def test_checksums_without_credentials(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """boto3, which reads the checksums, finding no credentials or no such profile is an access error too."""
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for profile in ("", "nobody"):
+        monkeypatch.setenv("AWS_PROFILE", profile)
+        store = open_store("s3://bucket", StoreOptions(endpoint_url=s3_endpoint))
+        with pytest.raises(AccessDeniedError, match="could not be read"):
+            store.full_checksum("key")
+
+
+WITHOUT_HOME = """
+import os
+from wildcast_server.store._s3_credentials import profile_in_play
+if os.getuid() == 0:
+    os.setuid(54321)
+print(profile_in_play({}))
+"""
+
+
+def test_a_user_without_a_home():
+    """In a container whose user has no home there is no profile, and no exception."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_HOME], env={}, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("None", "")

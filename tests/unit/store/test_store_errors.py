@@ -106,6 +106,13 @@ def test_the_reason_is_passed_on(answering: Answering):
     assert "Debug" not in str(caught.value)
 
 
+@pytest.mark.parametrize("use", ["head", "full_checksum"])
+def test_a_refusal_without_a_reason(answering: Answering, use: str):
+    """A 403 without a body, as HEAD has it, reads as access denied all the same."""
+    with pytest.raises(AccessDeniedError, match="access denied, the store answered 403; check"):
+        USES[use](_open(answering(403)))
+
+
 def test_a_range_that_the_store_refuses(answering: Answering):
     """Status 416 is the range's fault, whatever the object's size."""
     store = _open(answering(416, _xml("InvalidRange")))
@@ -200,6 +207,14 @@ def test_a_file_store_refuses_its_own_temporary_names(tmp_path: Path, key: str):
         store.put(key, b"x")
 
 
+def test_a_directory_may_be_called_so(tmp_path: Path):
+    """Only files are written under such names; a directory that ends in # and digits is a prefix like any."""
+    store = open_store(tmp_path.as_uri())
+    store.put("run#1/a", b"x")
+    assert [info.key for info in store.list("run#1")] == ["run#1/a"]
+    assert store.delete_prefix("run#1") == 1
+
+
 def test_a_file_store_cannot_hold_a_beside_a_b(tmp_path: Path):
     """A file and something below it exclude each other, with a clear error; reading there finds nothing."""
     store = open_store(tmp_path.as_uri())
@@ -282,3 +297,25 @@ def test_files_that_may_not_be_used():
         )
         root.chmod(0o755)
     assert done.stdout.split() == ["AccessDeniedError", "AccessDeniedError"]
+
+
+STREAM_AND_EXIT = """
+import asyncio, sys
+from wildcast_server.store import open_store
+store = open_store(sys.argv[1])
+async def read():
+    stream = await store.stream("object")
+    async for chunk in stream.chunks:
+        pass
+asyncio.run(read())
+"""
+
+
+def test_a_process_may_end_right_after_a_stream(tmp_path: Path):
+    """No thread of the driver's calls into an interpreter that is ending, which would abort it (one time in two)."""
+    store = open_store(tmp_path.as_uri())
+    store.put("object", bytes(40 << 20))
+    codes = [
+        subprocess.run([sys.executable, "-c", STREAM_AND_EXIT, store.uri], check=False).returncode for _ in "12345"
+    ]
+    assert codes == [0] * 5

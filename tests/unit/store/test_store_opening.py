@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
 
@@ -10,7 +11,7 @@ import pytest
 
 from wildcast_server.errors import InvalidUriError, SettingsError
 from wildcast_server.store import StoreOptions, open_store
-from wildcast_server.store._s3 import S3Store, open_s3, service_endpoint
+from wildcast_server.store._s3 import S3Store, client_options, open_s3, retry_config, service_endpoint
 
 
 @pytest.mark.parametrize(
@@ -237,6 +238,15 @@ def test_parts_are_taken_only_as_they_can_be_sent(holding: tuple[str, Event, Cal
     released.set()
     upload.join(20)
     assert (taken, arrived()) == (8, 8)
+
+
+def test_a_store_that_is_down_is_given_up_in_a_minute():
+    """However often it is tried, connecting to what does not answer takes about a minute, by boto3 as by obstore."""
+    options = StoreOptions(endpoint_url="http://127.0.0.1:1")
+    tries = retry_config(options)["max_retries"] + 1
+    assert client_options(options)["connect_timeout"] * tries <= timedelta(minutes=1)
+    config = open_s3("s3://bucket", "bucket", "", options)._checksums._connect().meta.config
+    assert config.connect_timeout * config.retries["total_max_attempts"] <= 60
 
 
 def test_certificates_that_cannot_be_read(tmp_path: Path):

@@ -1,0 +1,252 @@
+"""Which answer each error becomes, and what its body has; and what else the app as a whole promises."""
+
+import inspect
+
+import httpx
+import pytest
+
+from wildcast.contract.naming import MANIFEST_PATH, InvalidPathError
+from wildcast.contract.status import ExecutionStatus as Status
+from wildcast_server import errors, workflow
+from wildcast_server.api import UseCases, create_api
+from wildcast_server.api.errors import status_of
+from wildcast_server.domain.execution import Execution
+from wildcast_server.domain.registry import Registry
+from wildcast_server.jobs import InProcessJobs
+from wildcast_server.publish import publish_in_place
+from wildcast_server.records import MemoryRecords
+from wildcast_server.store import open_store
+from wildcast_server.usecases.lookup import Lookup
+from wildcast_server.usecases.results import Results
+from wildcast_server.usecases.run import as_record
+from wildcast_server.usecases.submit import Submit
+from wildcast_server.wiring.serving import ServerThread, bind, url_of
+
+ID = "exec_1_00000001"
+
+
+class Records(MemoryRecords):
+    """Records that a test can make fail."""
+
+    error = None
+
+    def get(self, execution_id):
+        if self.error:
+            raise self.error
+        return super().get(execution_id)
+
+    def check(self):
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def records():
+    """Records in memory that fail on request."""
+    return Records()
+
+
+@pytest.fixture
+def api(records, tmp_path):
+    """The API over local results, whose engine runs nothing."""
+    registry = Registry()
+
+    @workflow
+    def results(n: int = 1) -> None:
+        """Have a name that is also a word of the URLs."""
+
+    registry.add(results)
+    lookup = Lookup(records)
+    app = create_api(
+        UseCases(
+            workflows=registry,
+            submit=Submit(registry, records, InProcessJobs(), tmp_path, 0),
+            lookup=lookup,
+            results=Results(lookup, {"server": open_store(tmp_path.as_uri())}, None),
+        ),
+        max_body_bytes=1000,
+    )
+    bound = bind("127.0.0.1", 0, "api")
+    with ServerThread("API", app, bound), httpx.Client(base_url=url_of(bound)) as client:
+        yield client
+
+
+@pytest.fixture
+def published(records, tmp_path):
+    """A completed execution of the workflow `results`, with two files on disk."""
+    records.insert(Execution(id=ID, workflow_name="results", parameters={}))
+    directory = tmp_path / ID
+    (directory / "results").mkdir(parents=True)
+    (directory / "results" / "a.txt").write_text("inner")
+    (directory / "a b?#%.txt").write_text("0123456789")
+    records.change(ID, expected=Status.QUEUED, to=Status.RUNNING)
+    records.change(ID, expected=Status.RUNNING, to=Status.PENDING_RESULTS)
+    record = as_record(publish_in_place(directory, ID), 1)
+    records.change(ID, expected=Status.PENDING_RESULTS, to=Status.COMPLETED, published=record)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.UnknownWorkflowError("x"), 404),
+        (errors.UnknownExecutionError("x"), 404),
+        (errors.NotFoundError("x"), 404),
+        (errors.InvalidParametersError("x", []), 422),
+        (errors.StatusConflictError("x"), 409),
+        (errors.ServiceUnavailableError("x"), 503),
+        (errors.NetworkError("x"), 503),
+        (errors.AccessDeniedError("x"), 502),
+        (errors.NoSuchBucketError("x"), 502),
+        (errors.StoreIoError("x"), 502),
+        (InvalidPathError("x"), 400),
+        (errors.SigningError("x"), 500),
+        (RuntimeError("x"), 500),
+    ],
+)
+def test_each_error_has_its_status(error, status):
+    """The most specific class decides."""
+    assert status_of(error) == status
+
+
+def test_no_store_error_reads_as_missing_but_the_one():
+    """Readers take 404 for "never written", so nothing else of a store may become it."""
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.StoreError)]
+    assert [kind for kind in kinds if status_of(kind("x")) == 404] == [errors.NotFoundError]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry"),
+    [
+        (errors.ServiceUnavailableError("the database is away"), 503, True),
+        (errors.AccessDeniedError("the store refused"), 502, False),
+        (RuntimeError("canary"), 500, False),
+    ],
+)
+def test_an_error_leaves_as_an_error_body(api, records, error, status, retry):
+    """All three members, the sentence twice, and when to come again; an unexpected one's text stays in the log."""
+    records.error = error
+    answer = api.get(f"/v1/infer/results/{ID}/status")
+    assert answer.status_code == status
+    body = answer.json()
+    assert body.keys() == {"error", "details", "detail"}
+    assert body["error"] == body["detail"]
+    assert "canary" not in answer.text
+    assert ("retry-after" in answer.headers) == retry
+
+
+def test_health_says_what_is_wrong(api, records):
+    """Healthy is 200; without records it is 503 with the reason, in an error's form; alive it is anyway."""
+    assert api.get("/health").json()["status"] == "healthy"
+    records.error = errors.ServiceUnavailableError("the database is away")
+    answer = api.get("/health")
+    assert answer.status_code == 503
+    assert (answer.json()["status"], answer.json()["error"]) == ("unhealthy", "the database is away")
+    assert api.get("/liveness").json() == {"status": "alive"}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (b"{", "application/json", "JSON decode error"),
+        (b'{"parameters": 1}', "application/json", "parameters: "),
+        (b'{"params": {}}', "application/json", "params: "),
+        (b'{"parameters": {}}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
+    ],
+)
+def test_a_body_that_is_refused_says_what_is_wrong(api, body, kind, words):
+    """The sentence names the field, or the header that curl's users forget."""
+    answer = api.post("/v1/infer/results", content=body, headers={"Content-Type": kind})
+    assert answer.status_code == 422
+    assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/liveness", "/v1/infer/workflows", "/v1/infer/workflows/results/schema"])
+def test_head_is_answered_as_get_is(api, path):
+    """Every server has to; load balancers use it."""
+    assert api.head(path).status_code == api.get(path).status_code == 200
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("path", [f"{ID}/status", f"{ID}/results", f"{ID}/results/a%20b%3F%23%25.txt"])
+def test_head_of_an_execution(api, path):
+    """Also for what belongs to an execution; a file's size is in its header."""
+    assert api.head(f"/v1/infer/results/{path}").status_code == 200
+    if path.endswith(".txt"):
+        assert api.head(f"/v1/infer/results/{path}").headers["content-length"] == "10"
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("results/a.txt", "inner"),
+        (f"{ID}/results/a.txt", "inner"),
+        ("a%20b%3F%23%25.txt", "0123456789"),
+    ],
+)
+def test_a_file_is_found_whatever_words_are_in_the_url(api, path, text):
+    """A workflow and a directory may be called `results`; names are decoded once."""
+    assert api.get(f"/v1/infer/results/{ID}/results/{path}").text == text
+
+
+@pytest.mark.usefixtures("published")
+def test_an_encoded_slash_anywhere_is_refused(api):
+    """With one before the file's path, it would not be clear where that begins."""
+    for path in (f"results%2F{ID}/results/results/a.txt", f"results/{ID}/results/results%2fa.txt"):
+        answer = api.get(f"/v1/infer/{path}")
+        assert answer.status_code in (400, 404)
+        assert "inner" not in answer.text
+
+
+def test_a_file_that_was_lost_is_not_missing(api, published):
+    """The manifest lists it, so a reader must not take it for a chunk that was never written."""
+    (published / "results" / "a.txt").unlink()
+    answer = api.get(f"/v1/infer/results/{ID}/results/results/a.txt")
+    assert answer.status_code == 502
+    assert "results/a.txt" in answer.json()["error"]
+    assert api.get(f"/v1/infer/results/{ID}/results/results/never.txt").status_code == 404
+
+
+@pytest.mark.usefixtures("published")
+def test_the_manifest_can_be_fetched(api):
+    """It is no row of itself, and still a file of the result."""
+    assert api.get(f"/v1/infer/results/{ID}/results/{MANIFEST_PATH}").content.startswith(b"\x1f\x8b")
+
+
+@pytest.mark.usefixtures("published")
+def test_a_range_that_cannot_be_is_416_with_the_size(api):
+    """The form of any error, and the header that says how long the file is."""
+    answer = api.get(f"/v1/infer/results/{ID}/results/results/a.txt", headers={"Range": "bytes=5-"})
+    assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */5")
+    assert answer.json().keys() == {"error", "details", "detail"}
+
+
+def test_a_result_that_is_to_come_is_202(api, records):
+    """Message and status at the top level, and when to ask again: existing clients depend on it."""
+    records.insert(Execution(id=ID, workflow_name="results", parameters={}))
+    answer = api.get(f"/v1/infer/results/{ID}/results")
+    assert answer.status_code == 202
+    assert answer.json().keys() == {"message", "status"}
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_the_documentation_is_whole(api):
+    """Every route once, with all its path parameters, and errors as they are; the page that shows it is there."""
+    assert "swagger" in api.get("/docs").text
+    described = api.get("/openapi.json").json()
+    operations = [(path, name, each) for path, item in described["paths"].items() for name, each in item.items()]
+    assert {name for _, name, _ in operations} == {"get", "post"}
+    for path, _, operation in operations:
+        named = {parameter["name"] for parameter in operation.get("parameters", [])}
+        assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+        schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
+        assert set(schema["properties"]) == {"error", "details", "detail"}
+        assert "422" not in operation["responses"]
+
+
+@pytest.mark.usefixtures("published")
+def test_a_client_may_ask_for_json_of_a_binary(api):
+    """Existing clients send this header with everything; 406 would break them."""
+    answer = api.get(f"/v1/infer/results/{ID}/results/results/a.txt", headers={"Accept": "application/json"})
+    assert answer.text == "inner"

@@ -1,0 +1,149 @@
+"""Handing results out."""
+
+import pytest
+
+from wildcast.contract.manifest import FileRow, Manifest, encode_manifest
+from wildcast.contract.naming import MANIFEST_PATH, InvalidPathError
+from wildcast.contract.status import ExecutionStatus as Status
+from wildcast_server.domain.execution import utc_now
+from wildcast_server.errors import NoResultsError, NotFoundError, ServiceUnavailableError, StoreIoError
+from wildcast_server.signing import keys
+from wildcast_server.signing.cloudfront import CloudFrontSigner
+from wildcast_server.store import open_store
+from wildcast_server.usecases.lookup import Lookup
+from wildcast_server.usecases.results import Results, ServedFile
+
+CDN = "https://cdn.example"
+
+
+@pytest.fixture(scope="module")
+def signer():
+    """A signer of our own domain."""
+    return CloudFrontSigner(CDN, "KTEST", keys.generate_private_key(), expires_in=60)
+
+
+@pytest.fixture
+def store():
+    """A store in memory."""
+    return open_store("memory://")
+
+
+@pytest.fixture
+def completed(bring_to, store):
+    """A completed execution whose manifest lies in the store."""
+    execution = bring_to("exec_1_00000001", Status.COMPLETED)
+    commit(store, execution)
+    return execution
+
+
+def commit(store, execution):
+    manifest = Manifest.of(
+        [FileRow("a.txt", 5, "AAAAAAAAAAA=", '"e"', "text/plain")],
+        execution=execution.id,
+        attempt=1,
+        created_at=utc_now(),
+        verified="crc64nvme",
+        datasets=(),
+    )
+    store.put(execution.published.publication.manifest, encode_manifest(manifest))
+
+
+@pytest.fixture
+def results(records, store, signer):
+    """Results of object storage."""
+    return Results(Lookup(records), {"s3": store}, signer)
+
+
+def test_metadata_has_a_url_that_is_signed_now(results, completed):
+    """The URL is for the publication's prefix, and the files begin with the execution's id."""
+    metadata = results.metadata("simulate", completed.id)
+    assert metadata.signed_url.startswith(f"{CDN}/outputs/{completed.id}/*?")
+    assert metadata.expires_at is not None
+    assert [(file.path, file.size) for file in metadata.output_files] == [(f"{completed.id}/a.txt", 5)]
+    assert metadata.remote_path == f"outputs/{completed.id}"
+
+
+@pytest.mark.parametrize("path", ["a.txt", "exec_1_00000001/a.txt", MANIFEST_PATH])
+def test_a_file_is_found_with_and_without_the_executions_id(results, completed, path):
+    """Both forms, and the manifest, lead to a signed URL of that object alone."""
+    link = results.file("simulate", completed.id, path)
+    assert link.url.startswith(f"{CDN}/outputs/{completed.id}/{path.removeprefix(completed.id + '/')}?")
+
+
+def test_a_file_that_the_manifest_lacks_is_not_found(results, completed, store):
+    """The manifest decides, also about what lies in the store."""
+    store.put(f"outputs/{completed.id}/extra.txt", b"x")
+    for path in ("b.txt", "extra.txt", "a.txt/b"):
+        with pytest.raises(NotFoundError):
+            results.file("simulate", completed.id, path)
+
+
+@pytest.mark.parametrize("path", ["", "..", "../a.txt", "/a.txt", "a.txt/", "exec_1_00000001/../a.txt"])
+def test_a_path_that_is_none_is_refused(results, completed, path):
+    """Nothing but plain relative paths is looked up."""
+    with pytest.raises(InvalidPathError):
+        results.file("simulate", completed.id, path)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Status.QUEUED, "not there yet"),
+        (Status.RUNNING, "not there yet"),
+        (Status.PENDING_RESULTS, "not there yet"),
+        (Status.FAILED, "it did not converge"),
+        (Status.CANCELLED, "cancelled"),
+    ],
+)
+def test_without_results_the_sentence_says_why(results, bring_to, status, words):
+    """Each status has its reason, for the metadata and for a file."""
+    execution = bring_to("exec_1_00000001", status)
+    for ask in (results.metadata, lambda *names: results.file(*names, "a.txt")):
+        with pytest.raises(NoResultsError, match=words) as caught:
+            ask("simulate", execution.id)
+        assert caught.value.status is status
+
+
+def test_an_expired_result_says_what_to_do(results, records, completed):
+    """Whoever comes too late is told to submit again."""
+    records.change(completed.id, expected=Status.COMPLETED, to=Status.EXPIRED)
+    with pytest.raises(NoResultsError, match="submit the request again"):
+        results.metadata("simulate", completed.id)
+
+
+def test_object_storage_that_is_off_now_is_named(records, completed, store):
+    """What an earlier configuration published there is not lost: the sentence names the setting."""
+    off = Results(Lookup(records), {"server": store}, None)
+    for ask in (off.metadata, lambda *names: off.file(*names, "a.txt")):
+        with pytest.raises(ServiceUnavailableError, match=r"object_storage\.enabled"):
+            ask("simulate", completed.id)
+
+
+def test_a_local_result_outlives_a_change_to_object_storage(records, bring_to, store, signer):
+    """Published in place, it is served in place, and nothing is signed for it."""
+    execution = bring_to("exec_1_00000001", Status.COMPLETED, storage_type="server")
+    local = open_store("memory://")
+    commit(local, execution)
+    both = Results(Lookup(records), {"server": local, "s3": store}, signer)
+    metadata = both.metadata("simulate", execution.id)
+    assert (metadata.signed_url, metadata.remote_path, metadata.expires_at) == (None, None, None)
+    assert both.file("simulate", execution.id, "a.txt") == ServedFile(local, f"outputs/{execution.id}/a.txt")
+
+
+@pytest.mark.parametrize("data", [None, b"damaged"])
+def test_a_lost_or_damaged_manifest_is_no_missing_file(results, completed, store, data):
+    """A reader would take "not found" for a chunk that was never written."""
+    key = completed.published.publication.manifest
+    store.delete(key)
+    if data:
+        store.put(key, data)
+    for ask in (results.metadata, lambda *names: results.file(*names, "a.txt")):
+        with pytest.raises(StoreIoError, match=completed.id):
+            ask("simulate", completed.id)
+
+
+def test_a_manifest_is_read_once(results, completed, store):
+    """It never changes once it is committed."""
+    results.metadata("simulate", completed.id)
+    store.delete(completed.published.publication.manifest)
+    assert results.metadata("simulate", completed.id).output_files

@@ -1,0 +1,107 @@
+"""Putting the parts together, and what is left when that fails."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from wildcast_server.errors import SchemaMismatchError, SettingsError
+from wildcast_server.settings import load_settings
+from wildcast_server.wiring.publishing import build_key_pair, publish_alone
+from wildcast_server.wiring.serving import bind
+from wildcast_server.wiring.stack import EdgeAlone, Stack
+
+
+@pytest.fixture
+def settings_of(tmp_path):
+    """Settings of a small stack; a test names what differs."""
+    (tmp_path / "workflows").mkdir()
+
+    def build(**values):
+        small = {
+            "data_dir": tmp_path / "data",
+            "api.port": 0,
+            "edge.port": 0,
+            "workflows.directories": [tmp_path / "workflows"],
+            "object_storage.enabled": True,
+        }
+        return load_settings({**small, **values}, environ={}, cwd=tmp_path).settings
+
+    return build
+
+
+def held():
+    """Threads and files that this process has open."""
+    return set(threading.enumerate()), len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture(autouse=True)
+def warm(settings_of):
+    """Open and close a stack once, so that what libraries keep for good is counted before a test."""
+    with Stack(settings_of()):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"workflows.exposed": ["missing"]}, "cannot expose missing"),
+        ({"workflows.config": {"missing": {}}}, "names missing"),
+        ({"edge.enabled": False}, "nothing serves its signed URLs"),
+        ({"edge.host": "192.0.2.1"}, r"edge\.host"),
+    ],
+)
+def test_a_stack_that_cannot_be_built_leaves_nothing(settings_of, values, words):
+    """The sentence says why; no thread, socket or file stays open, and the next stack starts."""
+    before = held()
+    with pytest.raises(SettingsError, match=words):
+        Stack(settings_of(**values)).__enter__()
+    assert held() == before
+    with Stack(settings_of()):
+        pass
+
+
+def test_an_older_schema_leaves_nothing(settings_of, tmp_path):
+    """A database that has to be migrated first is closed again."""
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(tmp_path / "data" / "wildcast.sqlite")) as database, database:
+        database.execute("UPDATE wildcast_schema SET version_num = 'newer'")
+    before = held()
+    with pytest.raises(SchemaMismatchError):
+        Stack(settings_of()).__enter__()
+    assert held() == before
+
+
+def test_a_stack_leaves_nothing_when_it_ends(settings_of):
+    """The same for one that ran."""
+    before = held()
+    with Stack(settings_of()):
+        assert held() != before
+    assert held() == before
+
+
+def test_an_edge_needs_its_port(settings_of):
+    """An edge alone says which setting to change."""
+    with bind("127.0.0.1", 0, "api") as taken, pytest.raises(SettingsError, match=r"edge\.port"):
+        EdgeAlone(settings_of(**{"edge.port": taken.getsockname()[1]})).__enter__()
+
+
+def test_a_key_that_cannot_be_made_is_a_sentence(settings_of, tmp_path):
+    """A file stands where `data_dir` should be."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"signing key .*edge\.pem cannot be made"):
+        build_key_pair(settings_of(data_dir=tmp_path / "file" / "data"))
+
+
+def test_a_key_that_cannot_sign_is_noticed_before_the_upload(settings_of, tmp_path):
+    """A publication that nobody could get a URL for is not made."""
+    key = tmp_path / "data" / "keys" / "edge.pem"
+    key.write_text("-----BEGIN PRIVATE KEY-----\nbm90IGEga2V5\n-----END PRIVATE KEY-----\n")
+    directory = tmp_path / "output"
+    directory.mkdir()
+    (directory / "a.txt").write_text("a")
+    with pytest.raises(ValueError, match="private key"):
+        publish_alone(settings_of(), directory, None)
+    assert [path for path in Path(tmp_path / "data" / "objects").rglob("*") if path.is_file()] == []
