@@ -5,10 +5,10 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-import httpx
 import msgspec
 
 from wildcast._errors import (
@@ -26,6 +26,9 @@ from wildcast._errors import (
 from wildcast._retry import Retry, parse_retry_after
 from wildcast._version import __version__
 from wildcast.contract.wire import Pending, ResultMetadata, StatusAnswer, Submitted
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
@@ -119,7 +122,7 @@ class Api:
         """
         path = f"{_path(workflow, execution_id)}/results"
         response = self._send("GET", path, params={} if listed else {"files": "none"})
-        if response.status_code == httpx.codes.ACCEPTED:
+        if response.status_code == HTTPStatus.ACCEPTED:
             pending = _decoded(response, Pending, ApiError)
             raise ResultsPendingError(f"{execution_id} is {pending.status}: wait for it to end.", execution_id)
         return _decoded(response, ResultMetadata, UnknownExecutionError)
@@ -131,7 +134,9 @@ class Api:
     def _get(self, path: str, answer: type[T], *, missing: type[ApiError] = ApiError) -> T:
         return _decoded(self._send("GET", path), answer, missing)
 
-    def _send(self, method: str, path: str, *, content: bytes | None = None, params: Any = None) -> httpx.Response:
+    def _send(self, method: str, path: str, *, content: bytes | None = None, params: Any = None) -> "httpx.Response":
+        import httpx
+
         failures = 0
         headers = {} if content is None else {"Content-Type": "application/json"}
         while True:
@@ -152,7 +157,9 @@ class Api:
                 wait = parse_retry_after(response.headers.get("Retry-After"))
             time.sleep(self._retry.pause(failures, wait))
 
-    def _client(self) -> httpx.Client:
+    def _client(self) -> "httpx.Client":
+        import httpx
+
         with self._lock:
             if self._http is None:
                 headers = {
@@ -206,7 +213,7 @@ def _checked_token(token: str) -> str:
     return token
 
 
-def _decoded(response: httpx.Response, answer: type[T], missing: type[ApiError]) -> T:
+def _decoded(response: "httpx.Response", answer: type[T], missing: type[ApiError]) -> T:
     if not response.is_success:
         raise _error(response, missing)
     try:
@@ -215,7 +222,7 @@ def _decoded(response: httpx.Response, answer: type[T], missing: type[ApiError])
         raise _unexpected(response, f"{error}") from error
 
 
-def _unexpected(response: httpx.Response, why: str) -> UnexpectedAnswerError:
+def _unexpected(response: "httpx.Response", why: str) -> UnexpectedAnswerError:
     kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
     return UnexpectedAnswerError(
         f"{response.request.url.host} answered {response.status_code} with {kind} that is not this API's ({why}); "
@@ -232,18 +239,18 @@ _ERRORS: Mapping[int, type[ApiError]] = {
 }
 
 
-def _error(response: httpx.Response, missing: type[ApiError]) -> ApiError:
+def _error(response: "httpx.Response", missing: type[ApiError]) -> ApiError:
     status = response.status_code
     if response.is_redirect:
         return _unexpected(response, "a redirect")
     try:
         body = msgspec.json.decode(response.content, type=_AnyError)
     except msgspec.DecodeError:
-        if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return ServerUnavailableError(f"{response.request.url.host} answered {status}; try again later.", status)
         return _unexpected(response, "no error of its form")
-    kind = missing if status == httpx.codes.NOT_FOUND else _ERRORS.get(status, ApiError)
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+    kind = missing if status == HTTPStatus.NOT_FOUND else _ERRORS.get(status, ApiError)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = ServerUnavailableError
     error = kind(body.sentence(status), status, body.details if body.details is not None else body.detail)
     if isinstance(error, ServerBusyError):

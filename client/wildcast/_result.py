@@ -7,18 +7,18 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from fsspec.mapping import FSMap
-
 from wildcast._api import Api, listed_files
 from wildcast._download import target_below
 from wildcast._errors import DatasetError
-from wildcast._filesystem import SignedFileSystem
 from wildcast._sources import ApiSource, ServerSource, UrlSource, link_of
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.wire import OutputFile, ResultMetadata
 
 if TYPE_CHECKING:
     import xarray as xr
+    from fsspec.mapping import FSMap
+
+    from wildcast._filesystem import SignedFileSystem
 
 _NETCDF = (".nc", ".nc4")
 
@@ -86,12 +86,16 @@ class Result:
         return ApiSource(self._api, self._workflow, metadata.request_id, link_of(metadata))
 
     @cached_property
-    def fs(self) -> SignedFileSystem:
+    def fs(self) -> "SignedFileSystem":
         """The files as an fsspec filesystem; its URL is renewed while it is read."""
+        from wildcast._filesystem import SignedFileSystem
+
         return SignedFileSystem(self._source, files=listed_files(self.metadata))
 
-    def mapper(self, path: str = "") -> FSMap:
+    def mapper(self, path: str = "") -> "FSMap":
         """Map the keys below `path`, such as those of a zarr store, to their bytes."""
+        from fsspec.mapping import FSMap
+
         return FSMap(self._relative(path.strip("/")), self.fs)
 
     def open_dataset(self, name: str | None = None, **kwargs: Any) -> "xr.Dataset":

@@ -4,6 +4,7 @@ Names, variables and defaults are those of Earth2Studio's object storage, with t
 plugin beside them; DESIGN says where ours differ (`max_concurrency`, acceleration).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 
 from wildcast.contract.naming import RESERVED, InvalidPathError, check_key
 from wildcast_server.settings import keys
-from wildcast_server.settings.conflicts import ConflictError, object_storage_conflicts
+from wildcast_server.settings.conflicts import Conflict, ConflictError
 from wildcast_server.settings.spelling import normalised
 from wildcast_server.settings.values import (
     ReadableFile,
@@ -185,7 +186,7 @@ class ObjectStorageSettings(Section):
 
     @model_validator(mode="after")
     def _check_together(self) -> "ObjectStorageSettings":
-        if conflicts := object_storage_conflicts(self):
+        if conflicts := _conflicts(self):
             raise ConflictError(conflicts)
         return self
 
@@ -226,3 +227,67 @@ class ObjectStorageSettings(Section):
         if "." in self.s3_bucket:
             return Acceleration(on=False, why="it does not work with a bucket that has a dot in its name")
         return Acceleration(on=True, why="use_transfer_acceleration is true")
+
+
+def _conflicts(section: ObjectStorageSettings) -> list[Conflict]:
+    """Find everything that does not go together."""
+    return [
+        *_store(section),
+        *_credentials(section),
+        *_cloudfront(section),
+        *_encryption(section),
+        *_acceleration(section),
+    ]
+
+
+def _store(section: ObjectStorageSettings) -> Iterator[Conflict]:
+    if section.bucket is not None and section.s3_bucket != section.bucket:
+        yield Conflict("store and bucket name different places: give one of them", ("store", "bucket"))
+
+
+def _credentials(section: ObjectStorageSettings) -> Iterator[Conflict]:
+    pair = {"access_key_id": section.access_key_id, "secret_access_key": section.secret_access_key}
+    given = tuple(name for name, value in pair.items() if value is not None)
+    missing = tuple(name for name, value in pair.items() if value is None)
+    if given and missing:
+        yield Conflict(f"{given[0]} is set without {missing[0]}: set both or neither", given)
+    if section.session_token is not None and missing:
+        yield Conflict(
+            "session_token is set without access_key_id and secret_access_key, to which it belongs",
+            ("session_token",),
+        )
+
+
+def _cloudfront(section: ObjectStorageSettings) -> Iterator[Conflict]:
+    if section.cloudfront_private_key is not None and section.cloudfront_private_key_path is not None:
+        yield Conflict(
+            "cloudfront_private_key and cloudfront_private_key_path are both set: give one",
+            ("cloudfront_private_key", "cloudfront_private_key_path"),
+        )
+    parts = {
+        "cloudfront_domain": section.cloudfront_domain,
+        "cloudfront_key_pair_id": section.cloudfront_key_pair_id,
+        "cloudfront_private_key_path": section.signing_key,
+    }
+    given = tuple(name for name, value in parts.items() if value is not None)
+    missing = [name for name, value in parts.items() if value is None]
+    if given and missing:
+        yield Conflict(
+            f"CloudFront is half configured: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing",
+            given,
+        )
+
+
+def _encryption(section: ObjectStorageSettings) -> Iterator[Conflict]:
+    if section.sse_kms_key_id is not None and not (section.sse or "").startswith("aws:kms"):
+        yield Conflict("sse_kms_key_id needs sse to be aws:kms or aws:kms:dsse", ("sse_kms_key_id",))
+
+
+def _acceleration(section: ObjectStorageSettings) -> Iterator[Conflict]:
+    explicit = "use_transfer_acceleration" in section.model_fields_set and section.use_transfer_acceleration
+    if explicit and section.endpoint_url is None and "." in (section.s3_bucket or ""):
+        yield Conflict(
+            "transfer acceleration does not work with a bucket that has a dot in its name: "
+            "set use_transfer_acceleration to false, or name another bucket",
+            ("use_transfer_acceleration",),
+        )

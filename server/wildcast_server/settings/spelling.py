@@ -11,6 +11,7 @@ ALIASES = {
     "secret_key": "secret_access_key",
     "endpoint_override": "endpoint_url",
     "crtMinLimit": "crt_min_limit",
+    "crtminlimit": "crt_min_limit",  # as it comes out of the environment, whose names have no case
 }
 """NIXL's spellings of our names."""
 

@@ -246,7 +246,9 @@ def test_values_of_science_become_json(value, expected):
     assert type(to_json(value)) is type(expected)
 
 
-@pytest.mark.parametrize("value", [float("nan"), np.inf, np.array([1, np.nan]), np.datetime64("NaT", "s"), [float("-inf")]])
+@pytest.mark.parametrize(
+    "value", [float("nan"), np.inf, np.array([1, np.nan]), np.datetime64("NaT", "s"), [float("-inf")]]
+)
 def test_values_that_json_cannot_hold_are_refused(value):
     """A number that is none would silently become null: it is an error that names its place."""
     with pytest.raises(ValueError, match=r"parameters\.a"):
