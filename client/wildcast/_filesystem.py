@@ -40,7 +40,8 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     whatever loop awaits them, which is how zarr reads chunks concurrently. Paths are relative to the publication.
 
     What is missing is decided by the manifest, where there is one: a file that it lists and the store lacks is an
-    error, never a gap. Without a manifest, only a 404 means that a file is missing, and nothing can be listed.
+    error, never a gap. Without a manifest, only a 404 means that a file is missing, and that only as long as what was
+    read before is still there; and nothing can be listed.
 
     Parameters
     ----------

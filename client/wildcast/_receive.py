@@ -107,7 +107,8 @@ class PartialFile:
     ) -> None:
         self._target, self._path, self._size = target, path, size
         self._on_bytes = on_bytes or (lambda _done, _total: None)
-        self._partial = target.with_name(f"{target.name[:100]}.{secrets.token_hex(4)}.partial")
+        # Cut, because with its ending a name may be longer than the 255 bytes that a file system takes.
+        self._partial = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.partial")
         self._etag = ""
         self._file: BinaryIO
 

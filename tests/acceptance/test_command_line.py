@@ -1,10 +1,14 @@
 """`wildcast-server` as its users call it: real processes."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
+import boto3
 import pytest
 
 import wildcast
@@ -192,3 +196,31 @@ def test_the_demo_tells_its_story_and_draws_its_picture(call, tmp_path):
     picture = Path(text.rpartition("picture: ")[2].strip())
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "Signature=…" in text
+
+
+def test_publish_stops_in_order_when_it_is_told_to(tmp_path, clean_environment, s3_endpoint, bucket):
+    """SIGTERM while a publication is made leaves neither a claim nor a manifest nor an open multipart upload."""
+    directory = tmp_path / "large"
+    directory.mkdir()
+    for number in range(40):
+        (directory / f"{number}.bin").write_bytes(bytes(6 << 20))
+    environment = clean_environment | {
+        "OBJECT_STORAGE_BUCKET": bucket,
+        "OBJECT_STORAGE_ENDPOINT_URL": s3_endpoint,
+        "OBJECT_STORAGE_MULTIPART_CHUNKSIZE": str(5 << 20),
+        "OBJECT_STORAGE_MAX_CONCURRENCY": "2",
+    }
+    s3 = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
+
+    def keys() -> set[str]:
+        return {item["Key"] for item in s3.list_objects_v2(Bucket=bucket).get("Contents", [])}
+
+    with closing(s3), subprocess.Popen([PROGRAM, "publish", directory], cwd=tmp_path, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while not any(key.endswith(".bin") for key in keys()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert not any("/.wildcast/" in key for key in keys())
+        assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)

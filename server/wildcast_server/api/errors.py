@@ -71,7 +71,7 @@ async def _ours(_request: Request, error: Exception) -> Response:
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     fields = [{"field": _field(entry), "message": entry["msg"], "type": entry["type"]} for entry in error.errors()]
-    sentence = f"the request's body is not what this route takes: {as_sentence(fields)}"
+    sentence = f'the request\'s body is not {{"parameters": {{…}}}}: {as_sentence(fields)}'
     if "json" not in request.headers.get("content-type", ""):
         sentence += "; send JSON, with the header Content-Type: application/json"
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, sentence, details=fields)

@@ -1,6 +1,7 @@
 """The commands of `wildcast-server`. Each imports what it needs when it runs, so that all start fast."""
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,8 @@ class OneSentence(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the sentence to standard error."""
-        click.echo(f"wildcast-server: {self.message}", file=file or sys.stderr)
+        for line in self.message.splitlines():
+            click.echo(f"wildcast-server: {line}", file=file or sys.stderr)
 
 
 @contextmanager
@@ -143,6 +145,8 @@ def publish(invocation: Invocation, directory: Path, name: str | None) -> None:
     settings = invocation.start()
     from wildcast_server.wiring.publishing import publish_alone
 
+    # As Ctrl-C: what is in flight comes to its end, and nothing half done stays in the store.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     with one_sentence():
         metadata = publish_alone(settings, directory, name)
     click.echo(msgspec.json.format(msgspec.json.encode(metadata)))

@@ -1,6 +1,6 @@
 """Content type and caching of a published file, by its path alone and the same on every host."""
 
-from wildcast.contract.naming import RESERVED, ZARR_METADATA, is_metadata
+from wildcast.contract.naming import ZARR_METADATA, is_metadata
 
 DEFAULT = "application/octet-stream"
 
@@ -57,4 +57,4 @@ def cache_control(path: str) -> str:
 
     Data is never rewritten, so it may be kept for ever; what describes it is asked for anew each time.
     """
-    return NO_CACHE if is_metadata(path) or f"/{RESERVED}/" in path else IMMUTABLE
+    return NO_CACHE if is_metadata(path) else IMMUTABLE

@@ -1,8 +1,9 @@
 """Handing out what an execution published: its metadata with a fresh signed URL, and single files."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from threading import Lock
 
 from wildcast.contract.manifest import Manifest, ManifestError
 from wildcast.contract.naming import MANIFEST_PATH, check_key, join_key
@@ -15,8 +16,8 @@ from wildcast_server.signing.base import SignedLink, Signer
 from wildcast_server.store import ObjectStore
 from wildcast_server.usecases.lookup import Lookup
 
-CACHED_MANIFESTS = 16
-"""A manifest never changes once it is committed; of 100,000 files it takes some 30 MB in memory."""
+CACHED_ROWS = 500_000
+"""Of all cached manifests together; 100,000 rows take some 30 MB. A manifest never changes once it is committed."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,31 @@ class ServedFile:
 class _Contents:
     manifest: Manifest
     paths: frozenset[str]
+
+
+_Place = tuple[StorageType, str]
+
+
+class _Cache:
+    """The contents of the publications that were asked for last, as far as `max_rows` reaches."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._entries: OrderedDict[_Place, _Contents] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, place: _Place) -> _Contents | None:
+        with self._lock:
+            contents = self._entries.pop(place, None)
+            if contents is not None:
+                self._entries[place] = contents
+            return contents
+
+    def put(self, place: _Place, contents: _Contents) -> None:
+        with self._lock:
+            self._entries[place] = contents
+            while self._entries and sum(entry.manifest.files for entry in self._entries.values()) > self._max_rows:
+                self._entries.popitem(last=False)
 
 
 class Results:
@@ -48,7 +74,7 @@ class Results:
         self._lookup = lookup
         self._stores = stores
         self._signer = signer
-        self._read = lru_cache(CACHED_MANIFESTS)(self._read_contents)
+        self._cache = _Cache(CACHED_ROWS)
 
     def metadata(self, workflow_name: str, execution_id: str) -> ResultMetadata:
         """Describe the result, with a URL that is signed now.
@@ -95,7 +121,12 @@ class Results:
         raise NoResultsError(_why_not(execution), execution.status)
 
     def _contents(self, record: PublicationRecord) -> _Contents:
-        return self._read(record.storage_type, record.publication.prefix)
+        place = (record.storage_type, record.publication.prefix)
+        contents = self._cache.get(place)
+        if contents is None:
+            contents = self._read_contents(*place)
+            self._cache.put(place, contents)
+        return contents
 
     def _read_contents(self, storage_type: StorageType, prefix: str) -> _Contents:
         store = self._store(storage_type)

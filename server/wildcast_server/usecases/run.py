@@ -59,6 +59,7 @@ class RunExecution:
             logger.info("%s is not run: %s", execution_id, conflict)
             return
         directory = self.output_root / execution.id
+        logger.info("%s runs: %s, attempt %d", execution.id, execution.workflow_name, execution.attempt)
         try:
             self._compute(execution, directory)
             execution = self._advance(execution, ExecutionStatus.PENDING_RESULTS)
@@ -72,6 +73,8 @@ class RunExecution:
         except Exception as error:  # noqa: BLE001 - whatever it was, the record must say so and the worker must live
             self._fail(execution, error)
         else:
+            size = published.publication
+            logger.info("%s completed: %d files, %d bytes at %s", execution.id, size.files, size.bytes, size.prefix)
             self._clean_up(directory, published)
 
     def _compute(self, execution: Execution, directory: Path) -> None:

@@ -1,5 +1,6 @@
 """Taking an execution on: check what was asked for, record it, and hand it to the engine."""
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from wildcast_server.domain.registry import Registry
 from wildcast_server.errors import ServiceUnavailableError
 from wildcast_server.jobs import JobEngine
 from wildcast_server.records import Records
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Submit:
         # Before a worker can take it: the answer says `queued`, and a queued execution has a position.
         position = self.records.queue_position(execution.id)
         self._enqueue(execution)
+        logger.info("%s accepted: %s, %d before it", execution.id, workflow_name, position or 0)
         return execution, position
 
     def _enqueue(self, execution: Execution) -> None:

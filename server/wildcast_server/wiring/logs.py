@@ -9,7 +9,7 @@ from wildcast_server.settings import LogSettings
 
 TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
-CHATTY = ("botocore", "urllib3", "httpx", "httpcore", "asyncio", "alembic", "multipart")
+CHATTY = ("alembic", "asyncio", "botocore", "httpcore", "httpx", "multipart", "urllib3", "uvicorn")
 """Libraries whose details drown ours, or that log whole URLs, signature included; they speak from `warning` on."""
 
 

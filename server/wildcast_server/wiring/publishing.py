@@ -1,21 +1,23 @@
 """Building what publishes and signs: store, transfer, publisher, signer. Free of web framework, database and engine."""
 
 import logging
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import ResultMetadata, files_of
-from wildcast_server.errors import SettingsError
-from wildcast_server.publish import Publisher
+from wildcast_server.errors import SettingsError, StoreError
+from wildcast_server.publish import Publisher, check_name
 from wildcast_server.settings import ObjectStorageSettings, Settings
 from wildcast_server.signing import keys
 from wildcast_server.signing.base import Signer
 from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
 from wildcast_server.transfer import Transfer
+from wildcast_server.wiring.lock import sole_publisher
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +32,16 @@ class KeyPair:
 
 def build_store(settings: Settings) -> ObjectStore:
     """Open the store of publications."""
-    storage = settings.object_storage
-    _announce(storage)
-    return open_store(settings.store_uri, store_options(storage))
+    return open_store(settings.store_uri, store_options(settings.object_storage))
+
+
+def probe_store(settings: Settings) -> None:
+    """Look at the store once, without patience; what is wrong with it is logged, and may be right later."""
+    options = replace(store_options(settings.object_storage), max_retries=0)
+    try:
+        next(open_store(settings.store_uri, options).list(settings.object_storage.prefix), None)
+    except StoreError as error:
+        logger.warning("the store cannot be used now, and executions fail until it can: %s", error)
 
 
 def build_publisher(settings: Settings, store: ObjectStore) -> Publisher:
@@ -82,6 +91,8 @@ def configured_signer(settings: Settings) -> Signer:
     """
     if not _may_sign(settings):
         raise SettingsError("nothing to sign for: set object_storage.cloudfront_domain (and its key), or edge.enabled")
+    if not settings.object_storage.has_cloudfront and settings.edge.port == 0 and settings.edge.public_url is None:
+        raise SettingsError("an edge on any free port has no address to sign for: set edge.port or edge.public_url")
     return build_signer(settings, build_key_pair(settings), settings.edge.url)
 
 
@@ -89,11 +100,20 @@ def publish_alone(settings: Settings, directory: Path, name: str | None) -> Resu
     """Publish a directory without any server, under its own name if none is given.
 
     The URL is signed if something is configured that would serve it.
+
+    Raises
+    ------
+    PublicationError, StoreError
+        As `Publisher.publish`; also if another process on this machine is publishing the directory.
     """
-    name = directory.resolve().name if name is None else name
+    root = directory.resolve()
+    name = check_name(root.name if name is None else name)
     # First: a key that cannot sign is noticed before the upload, not after it.
     signer = configured_signer(settings) if _may_sign(settings) else None
-    published = build_publisher(settings, build_store(settings)).publish(directory, name)
+    publisher = build_publisher(settings, build_store(settings))
+    with sole_publisher(root):
+        # A run that was killed, of the same directory on the same machine, is gone on with.
+        published = publisher.publish(directory, name, owner=f"{socket.gethostname()}:{root}")
     link = signer.sign_prefix(published.publication.prefix) if signer else None
     return ResultMetadata(
         request_id=name,
@@ -166,7 +186,8 @@ def _make_key(path: Path) -> None:
         ) from error
 
 
-def _announce(storage: ObjectStorageSettings) -> None:
+def announce(storage: ObjectStorageSettings) -> None:
+    """Say what the settings ask for and do not get."""
     if storage.use_transfer_acceleration and not storage.acceleration.on and storage.s3_bucket is not None:
         logger.info("S3 Transfer Acceleration is off: %s", storage.acceleration.why)
     if not storage.use_rust_client or storage.crt_min_limit is not None:

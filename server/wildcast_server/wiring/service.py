@@ -139,11 +139,15 @@ def build_registry(settings: Settings) -> Registry:
     """
     found = discover(settings.workflows.directories)
     for failure in found.failures:
-        logger.error("%s", failure.message, exc_info=failure.error)
+        logger.error("%s", failure.message)
+        logger.debug("how it came to that:", exc_info=failure.error)
     unknown = sorted(set(settings.workflows.config) - set(found.registry.names()))
     if unknown:
         raise SettingsError(f"workflows.config names {', '.join(unknown)}, and there is no such workflow")
-    return found.registry.exposed(settings.workflows.exposed)
+    exposed = found.registry.exposed(settings.workflows.exposed)
+    if not exposed:
+        logger.warning("there is no workflow to run: name a directory of workflow files in WORKFLOW_DIR")
+    return exposed
 
 
 def build_records(settings: Settings) -> Records:

@@ -12,7 +12,7 @@ from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore
 from wildcast_server.wiring.edge import build_edge, has_own_edge
 from wildcast_server.wiring.lock import sole_service
-from wildcast_server.wiring.publishing import build_key_pair, build_signer, build_store
+from wildcast_server.wiring.publishing import announce, build_key_pair, build_signer, build_store, probe_store
 from wildcast_server.wiring.service import Service, publication_places
 from wildcast_server.wiring.serving import ServerThread, bind, url_of
 
@@ -63,15 +63,14 @@ class Running:
     def _serve(self, opening: ExitStack, server: ServerThread) -> None:
         self._servers.append(opening.enter_context(server))
 
-    def _serve_edge(self, opening: ExitStack, store: ObjectStore) -> Signer:
-        """Start the edge; return the signer of URLs that lead to it."""
+    def _build_edge(self, opening: ExitStack, store: ObjectStore) -> tuple[Signer, ServerThread]:
+        """Take the edge's address; return the signer of URLs that lead there, and the server to be started."""
         edge = self._settings.edge
         bound = opening.enter_context(bind(edge.host, edge.port, "edge"))
         self.edge_url = edge.public_url or url_of(bound)
         key_pair = build_key_pair(self._settings)
         app = build_edge(self._settings, store, key_pair, self.edge_url)
-        self._serve(opening, ServerThread("edge", app, bound))
-        return build_signer(self._settings, key_pair, self.edge_url)
+        return build_signer(self._settings, key_pair, self.edge_url), ServerThread("edge", app, bound)
 
 
 class Stack(Running):
@@ -84,27 +83,37 @@ class Stack(Running):
         bound = opening.enter_context(bind(self._settings.api.host, self._settings.api.port, "api"))
         self.api_url = url_of(bound)
         opening.enter_context(sole_service(self._settings.data_dir))
-        store = build_store(self._settings) if self._settings.object_storage.enabled else None
-        signer = self._signer(opening, store) if store is not None else None
+        store, signer, edge = self._object_storage(opening)
         service = Service(self._settings, publication_places(self._settings, store, signer))
         opening.callback(service.stop)
         app = create_api(service.use_cases, max_body_bytes=self._settings.api.max_body_bytes)
+        # Nothing is served before everything could be built.
+        if edge is not None:
+            self._serve(opening, edge)
         service.start()
         self._serve(opening, ServerThread("API", app, bound))
 
-    def _signer(self, opening: ExitStack, store: ObjectStore) -> Signer:
+    def _object_storage(self, opening: ExitStack) -> tuple[ObjectStore | None, Signer | None, ServerThread | None]:
+        """Build what results are published with, as far as they are: store, signer, and our own edge's server."""
+        storage = self._settings.object_storage
+        if not storage.enabled:
+            return None, None, None
+        announce(storage)
+        probe_store(self._settings)
+        store = build_store(self._settings)
         if has_own_edge(self._settings):
-            return self._serve_edge(opening, store)
-        if not self._settings.object_storage.has_cloudfront:
+            return store, *self._build_edge(opening, store)
+        if not storage.has_cloudfront:
             raise SettingsError(
                 "object storage is on, but nothing serves its signed URLs: "
                 "set object_storage.cloudfront_domain (and its key), or edge.enabled"
             )
-        return build_signer(self._settings, build_key_pair(self._settings), edge_url="")
+        return store, build_signer(self._settings, build_key_pair(self._settings), edge_url=""), None
 
 
 class EdgeAlone(Running):
     """Our own edge and nothing else."""
 
     def _build(self, opening: ExitStack) -> None:
-        self._serve_edge(opening, build_store(self._settings))
+        _, edge = self._build_edge(opening, build_store(self._settings))
+        self._serve(opening, edge)

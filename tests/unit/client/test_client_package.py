@@ -88,6 +88,15 @@ def test_importing_the_package_imports_nothing_else():
     assert python(code).stdout.strip() == "['wildcast']"
 
 
+def test_a_client_waits_for_no_http_library():
+    """What talks to the API, and what reads files, are loaded when they do so."""
+    code = (
+        "import sys; from wildcast import Client; Client();"
+        "print({'aiohttp', 'fsspec', 'httpx', 'numpy', 'xarray', 'zarr'} & set(sys.modules))"
+    )
+    assert python(code).stdout.strip() == "set()"
+
+
 def test_importing_the_package_is_quick():
     """The import takes well under 150 ms, by the median of several."""
     code = "import time; t = time.perf_counter(); import wildcast; print(time.perf_counter() - t)"

@@ -1,5 +1,6 @@
 """The schema's version, and its migrations."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from wildcast_server.domain.execution import Execution
 from wildcast_server.errors import SchemaMismatchError
@@ -60,6 +64,25 @@ def test_a_fresh_database_is_like_a_migrated_one(engine: Engine, tmp_path: Path)
     migrate(other)
     assert definitions(engine) == definitions(other)
     other.dispose()
+
+
+def test_postgres_gets_the_same_schema(engine: Engine):
+    """The statements of the migrations are those of the tables in Postgres' dialect too."""
+    dialect, written = postgresql.dialect(), io.StringIO()
+    options = {"as_sql": True, "output_buffer": written}
+    with Operations.context(MigrationContext.configure(dialect_name="postgresql", opts=options)), engine.begin() as own:
+        for script in reversed(list(ScriptDirectory.from_config(schema._alembic_config(own)).walk_revisions())):
+            script.module.upgrade()
+    tables = metadata.sorted_tables
+    made = [
+        *(CreateTable(table).compile(dialect=dialect) for table in tables),
+        *(CreateIndex(index).compile(dialect=dialect) for table in tables for index in table.indexes),
+    ]
+    assert _statements(written.getvalue()) == _statements(";".join(map(str, made)))
+
+
+def _statements(text: str) -> set[str]:
+    return {" ".join(statement.split()) for statement in text.split(";") if statement.strip()}
 
 
 def test_the_known_revisions_are_those_of_the_migrations(engine: Engine):

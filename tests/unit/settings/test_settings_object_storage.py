@@ -95,6 +95,16 @@ def test_nixls_spellings_are_read(load, alias: str, name: str, value: object, pl
 
 
 @pytest.mark.parametrize(("alias", "name", "value"), ALIASES)
+@pytest.mark.parametrize("written", [str, str.upper])
+def test_nixls_spellings_are_variables_too(load, alias: str, name: str, value: object, written):
+    """The environment takes an alias in any case, since its names have none."""
+    given = {alias: value, **NEEDED.get(alias, {})}
+    loaded = load(environ={f"WILDCAST_OBJECT_STORAGE__{written(key)}": str(item) for key, item in given.items()})
+    found = getattr(loaded.settings.object_storage, name)
+    assert getattr(found, "get_secret_value", lambda: found)() == value
+
+
+@pytest.mark.parametrize(("alias", "name", "value"), ALIASES)
 def test_an_alias_that_contradicts_its_name_is_an_error(problems, alias: str, name: str, value: object):
     """Two values for one setting are told, not chosen between."""
     found = problems({"object_storage": {alias: value, name: "other", **NEEDED.get(alias, {})}})

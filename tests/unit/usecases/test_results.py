@@ -147,3 +147,20 @@ def test_a_manifest_is_read_once(results, completed, store):
     results.metadata("simulate", completed.id)
     store.delete(completed.published.publication.manifest)
     assert results.metadata("simulate", completed.id).output_files
+
+
+def test_the_cache_is_bounded_by_rows():
+    """What was asked for last stays; a manifest that alone is over the bound is not kept."""
+    cache = _Cache(max_rows=5)
+    for number in range(4):
+        cache.put(("s3", str(number)), contents(2))
+        cache.get(("s3", "0"))
+    assert [number for number in range(4) if cache.get(("s3", str(number)))] == [0, 3]
+    cache.put(("s3", "large"), contents(6))
+    assert cache.get(("s3", "large")) is None
+
+
+def contents(rows):
+    files = [FileRow(str(number), 1, "", "", "") for number in range(rows)]
+    about = {"execution": "e", "attempt": 1, "created_at": utc_now(), "verified": "local", "datasets": ()}
+    return _Contents(Manifest.of(files, **about), frozenset())

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from wildcast_server.errors import SchemaMismatchError, SettingsError
+from wildcast_server.errors import PublicationError, SchemaMismatchError, SettingsError
 from wildcast_server.settings import load_settings
-from wildcast_server.wiring.publishing import build_key_pair, publish_alone
+from wildcast_server.wiring.lock import sole_publisher
+from wildcast_server.wiring.publishing import build_key_pair, configured_signer, publish_alone
 from wildcast_server.wiring.serving import bind
 from wildcast_server.wiring.stack import EdgeAlone, Stack
 
@@ -103,5 +104,31 @@ def test_a_key_that_cannot_sign_is_noticed_before_the_upload(settings_of, tmp_pa
     directory.mkdir()
     (directory / "a.txt").write_text("a")
     with pytest.raises(ValueError, match="private key"):
-        publish_alone(settings_of(), directory, None)
+        publish_alone(settings_of(**{"edge.port": 8001}), directory, None)
     assert [path for path in Path(tmp_path / "data" / "objects").rglob("*") if path.is_file()] == []
+
+
+def test_a_directory_is_published_by_one_process_at_a_time(settings_of, tmp_path):
+    """A second run of the same command, started too early, is told so; nothing is written twice."""
+    directory = tmp_path / "output"
+    directory.mkdir()
+    (directory / "a.txt").write_text("a")
+    settings = settings_of(**{"edge.port": 8001})
+    with sole_publisher(directory), pytest.raises(PublicationError, match="by another process"):
+        publish_alone(settings, directory, None)
+    assert publish_alone(settings, directory, None).remote_path == "outputs/output"
+
+
+def test_no_url_is_signed_for_a_port_that_is_not_known(settings_of):
+    """Port 0 is any free port, so a URL for it would lead nowhere."""
+    with pytest.raises(SettingsError, match=r"edge\.port or edge\.public_url"):
+        configured_signer(settings_of())
+
+
+def test_a_store_that_cannot_be_used_is_said_at_the_start(settings_of, s3_endpoint, caplog):
+    """A bucket that does not exist is in the log before the first result is computed for it; the service starts."""
+    values = {"object_storage.bucket": "no-such-bucket", "object_storage.endpoint_url": s3_endpoint}
+    with Stack(settings_of(**values)) as stack:
+        assert stack.api_url
+    assert "the store cannot be used now" in caplog.text
+    assert "no-such-bucket" in caplog.text
