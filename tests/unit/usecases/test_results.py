@@ -11,7 +11,7 @@ from wildcast_server.signing import keys
 from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.store import open_store
 from wildcast_server.usecases.lookup import Lookup
-from wildcast_server.usecases.results import Results, ServedFile
+from wildcast_server.usecases.results import Results, ServedFile, _Cache, _Contents
 
 CDN = "https://cdn.example"
 
