@@ -169,7 +169,11 @@ class Result:
             found = tuple(exact or [dataset for dataset in self.datasets if name in _short_names(dataset)])
         if len(found) == 1:
             return found[0]
-        there = ", ".join(repr(dataset.path) for dataset in self.datasets) or "none"
+        if not self.datasets:
+            raise DatasetError(
+                f"{self.metadata.request_id} has neither a zarr store nor a netCDF file to open; see its `paths`."
+            )
+        there = ", ".join(repr(dataset.path) for dataset in self.datasets)
         wanted = "a dataset" if name is None else repr(name)
         problem = "is not there" if not found else "could be any of several"
         raise DatasetError(f"{wanted} of {self.metadata.request_id} {problem}; name one of: {there}.")

@@ -55,7 +55,10 @@ class Invocation:
 
         given = {name: value for name, value in arguments.items() if value is not None}
         with one_sentence():
-            return load_settings({**self.values, **given}, config_file=self.config_file)
+            loaded = load_settings({**self.values, **given}, config_file=self.config_file)
+        for name in loaded.unused:
+            click.echo(f"wildcast-server: the environment variable {name} is no setting and has no effect", err=True)
+        return loaded
 
     def start(self, **arguments: Any) -> "Settings":
         """Read the settings and set logging up accordingly."""

@@ -91,7 +91,11 @@ def _parse(workflow: type[Workflow], raw: Mapping[str, Any], *, by_name: bool) -
 
 
 def _invalid(workflow: type[Workflow], fields: list[dict[str, str]]) -> InvalidParametersError:
-    return InvalidParametersError(f"{workflow.name!r} does not accept these parameters: {as_sentence(fields)}", fields)
+    sentence = f"{workflow.name!r} does not accept these parameters: {as_sentence(fields)}"
+    if any(entry["type"] == "extra_forbidden" for entry in fields):
+        names = [field.alias or name for name, field in workflow.Parameters.model_fields.items()]
+        sentence += f"; it takes {', '.join(names) or 'none'}"
+    return InvalidParametersError(sentence, fields)
 
 
 def _unrecordable(names: list[str]) -> InvalidParametersError:

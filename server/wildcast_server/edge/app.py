@@ -160,10 +160,14 @@ def _raw_path(scope: Scope) -> bytes:
 
 
 def _log(request: Request, error: Exception) -> None:
-    if isinstance(error, StoreError) and not isinstance(error, NotFoundError):
-        log.warning("the store failed for %r: %s", request.scope["raw_path"], error)
+    path = request.scope["raw_path"].decode("ascii", "backslashreplace")
+    if isinstance(error, NotFoundError):
+        # Ordinary: zarr asks for chunks that were never written.
+        log.debug("%s does not exist", path)
+    elif isinstance(error, StoreError):
+        log.warning("the store failed for %s: %s", path, error)
     else:
-        log.info("refused %r: %s", request.scope["raw_path"], error)
+        log.info("refused %s: %s", path, error)
 
 
 def _store_range(requested: Requested | None) -> ObjectRange | None:

@@ -49,7 +49,10 @@ def scan(directory: Path) -> list[LocalFile]:
             raise UnpublishableFileError(f"{directory} has more than {MAX_FILES:,} files; write larger chunks")
         files.append(file)
     if not files:
-        raise EmptyOutputError(f"there is no file in {directory}: nothing was written that could be published")
+        raise EmptyOutputError(
+            f"the output directory {root.name} is empty: nothing was written there that could be published "
+            "(a workflow writes into context.output_directory)"
+        )
     files.sort(key=lambda file: file.path.encode())
     return files
 

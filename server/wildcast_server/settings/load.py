@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from wildcast_server.settings.sources import (
     aws_layer,
     environment_layer,
     file_layer,
+    unused_variables,
 )
 from wildcast_server.settings.spelling import ALIASES, PATH, PEM, renames
 from wildcast_server.settings.tree import LEAVES, SECTIONS, Settings
@@ -37,6 +38,8 @@ class LoadedSettings:
     settings: Settings
     sources: Mapping[str, str]
     """By dotted name: ``argument --x``, ``environment X``, ``file /x``, ``AWS variable X``, or ``default``."""
+    unused: tuple[str, ...] = ()
+    """Environment variables that look like settings and are none."""
 
 
 def load_settings(
@@ -77,7 +80,7 @@ def load_settings(
     for layer in layers:
         _add(given, _checked(layer, problems))
     _add(given, aws_layer(environ, given))
-    return _build(given, problems, cwd)
+    return replace(_build(given, problems, cwd), unused=unused_variables(environ))
 
 
 def _config_path(named: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:

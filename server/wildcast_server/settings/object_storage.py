@@ -267,9 +267,9 @@ def _cloudfront(section: ObjectStorageSettings) -> Iterator[Conflict]:
     parts = {
         "cloudfront_domain": section.cloudfront_domain,
         "cloudfront_key_pair_id": section.cloudfront_key_pair_id,
-        "cloudfront_private_key_path": section.signing_key,
+        "cloudfront_private_key_path (or cloudfront_private_key)": section.signing_key,
     }
-    given = tuple(name for name, value in parts.items() if value is not None)
+    given = tuple(name.partition(" ")[0] for name, value in parts.items() if value is not None)
     missing = [name for name, value in parts.items() if value is None]
     if given and missing:
         yield Conflict(

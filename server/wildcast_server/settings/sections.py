@@ -13,6 +13,7 @@ from wildcast_server.settings.values import (
     OriginUrl,
     Paths,
     Section,
+    TextMapping,
     WholeNumber,
     listening_url,
 )
@@ -72,6 +73,8 @@ class EdgeSettings(Section):
     """Scheme, host and port that its signed URLs begin with, where they differ from those it listens on."""
     cors_origins: CorsOrigins = ("*",)
     """The origins whose pages may read through it."""
+    public_keys: TextMapping = Field(default={})
+    """By key pair id: further public keys whose signatures it accepts, each a PEM or the path of one."""
 
     @property
     def url(self) -> str:

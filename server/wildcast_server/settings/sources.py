@@ -31,9 +31,13 @@ SEED_VARIABLES = {
     "CLOUDFRONT_DOMAIN": "object_storage.cloudfront_domain",
     "CLOUDFRONT_KEY_PAIR_ID": "object_storage.cloudfront_key_pair_id",
     "CLOUDFRONT_PRIVATE_KEY_PATH": "object_storage.cloudfront_private_key_path",
+    "CLOUDFRONT_PRIVATE_KEY": "object_storage.cloudfront_private_key",
     "WORKFLOW_DIR": "workflows.directories",
 }
-"""The variables that Earth2Studio's users have set already."""
+"""The variables that Earth2Studio's users have set already, and one beside them for a key that is no file."""
+
+OTHERS = frozenset({"WILDCAST_CONFIG", "WILDCAST_URL", "WILDCAST_TOKEN"})
+"""Variables of ours that are no settings of the server."""
 
 AWS_VARIABLES = (
     ("AWS_DEFAULT_BUCKET", "object_storage.bucket"),
@@ -109,6 +113,17 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
                 f"the variables {other} and {name} set one setting to different values; unset one of them"
             )
     return found
+
+
+def unused_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """List the variables that look like settings and are none.
+
+    They stop nothing, because platforms make such names up: Kubernetes sets ``OBJECT_STORAGE_PORT`` for a service of
+    that name.
+    """
+    prefixes = (PREFIX, "OBJECT_STORAGE_", "CLOUDFRONT_")
+    looks = {name for name in environ if name.startswith(prefixes) and name not in OTHERS}
+    return tuple(sorted(name for name in looks if _key(name) is None))
 
 
 def _key(name: str) -> str | None:

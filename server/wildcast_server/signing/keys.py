@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
 
 from wildcast_server.errors import InvalidKeyPairError
@@ -38,25 +39,49 @@ def load_private_key(text_or_path: str) -> PrivateKey:
         If it is missing, unreadable, malformed, encrypted, or neither RSA of 2,048 bits nor ECDSA on P-256.
         The message never repeats what might be part of a key.
     """
-    if _BEGIN in text_or_path:
-        pem, source = text_or_path.replace("\\n", "\n"), "the private key"
-    else:
-        pem, source = _read(text_or_path), f"the private key in {text_or_path}"
+    pem, source = _pem_of(text_or_path, "private")
     if _BEGIN not in pem:
         raise InvalidKeyPairError(f"{source} is not in PEM form; convert it with: openssl pkey -in KEY -out KEY.pem")
     return _of_usable_kind(_parse(pem, source), source)
 
 
-def _read(path: str) -> str:
+def load_public_key(text_or_path: str) -> PublicKey:
+    r"""Read a public key from a PEM, a PEM with ``\n`` in place of line ends, or the path of a PEM file.
+
+    Raises
+    ------
+    InvalidKeyPairError
+        If it is missing, unreadable, malformed, or neither RSA of 2,048 bits nor ECDSA on P-256.
+    """
+    pem, source = _pem_of(text_or_path, "public")
+    try:
+        key = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise InvalidKeyPairError(f"{source} is not a well-formed PEM public key") from None
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size == RSA_BITS:
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    raise InvalidKeyPairError(f"{source} is neither RSA of {RSA_BITS} bits nor ECDSA on P-256, as CloudFront's are")
+
+
+def _pem_of(text_or_path: str, kind: str) -> tuple[str, str]:
+    """Return a key's PEM, and what to call it in a sentence."""
+    if _BEGIN in text_or_path:
+        return text_or_path.replace("\\n", "\n"), f"the {kind} key"
+    return _read(text_or_path, kind), f"the {kind} key in {text_or_path}"
+
+
+def _read(path: str, kind: str) -> str:
     # What is meant as a key but lacks its first line arrives here as a path, and must not be shown as one.
     if not path or re.search(r"PRIVATE|BEGIN|\\n|[\x00-\x1f]|^[A-Za-z0-9+/=]{64,}$", path):
-        raise InvalidKeyPairError("the private key is neither a PEM nor the path of a PEM file")
+        raise InvalidKeyPairError(f"the {kind} key is neither a PEM nor the path of a PEM file")
     try:
         with Path(path).expanduser().open("rb") as file:
             return file.read(_MAX_PEM_BYTES).decode("latin-1")
     except (OSError, RuntimeError) as error:  # RuntimeError: a home directory that expanduser cannot find
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InvalidKeyPairError(f"the private key in {path} cannot be read: {reason}") from None
+        raise InvalidKeyPairError(f"the {kind} key in {path} cannot be read: {reason}") from None
 
 
 def _parse(pem: str, source: str) -> object:

@@ -161,7 +161,7 @@ def test_a_directory_without_files_is_an_error(tmp_path: Path, contents: list[st
     """Nothing to publish is an error, not an empty publication."""
     for path in contents:
         (tmp_path / path).mkdir(parents=True)
-    with pytest.raises(EmptyOutputError, match="no file"):
+    with pytest.raises(EmptyOutputError, match="is empty"):
         scan(tmp_path)
 
 

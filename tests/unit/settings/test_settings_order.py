@@ -67,6 +67,7 @@ VALUES = {
     "edge.public_url": "http://a.example",
     "edge.enabled": "no",
     "edge.cors_origins": "http://a.example",
+    "edge.public_keys": '{"K1": "key.pem"}',
     "workflows.config": "{}",
     "results.keep_local_output": "yes",
     "object_storage.enabled": "yes",
@@ -104,7 +105,22 @@ def test_the_seeds_variables_keep_their_names():
         OBJECT_STORAGE_ENDPOINT_URL OBJECT_STORAGE_TRANSFER_ACCELERATION OBJECT_STORAGE_MAX_CONCURRENCY
         OBJECT_STORAGE_MULTIPART_CHUNKSIZE OBJECT_STORAGE_USE_RUST_CLIENT CLOUDFRONT_DOMAIN CLOUDFRONT_KEY_PAIR_ID
         CLOUDFRONT_PRIVATE_KEY_PATH OBJECT_STORAGE_SIGNED_URL_EXPIRES_IN WORKFLOW_DIR"""
-    assert set(SEED_VARIABLES) == set(names.split())
+    assert set(SEED_VARIABLES) - {"CLOUDFRONT_PRIVATE_KEY"} == set(names.split())
+
+
+def test_variables_that_are_no_settings_are_listed(load):
+    """A misspelt name is not passed over in silence; the clients' own and other programs' are."""
+    names = [
+        "OBJECT_STORAGE_BUKET",
+        "WILDCAST_PORT",
+        "CLOUDFRONT_KEY",
+        "WILDCAST_URL",
+        "WILDCAST_TOKEN",
+        "PATH",
+        "AWS_X",
+    ]
+    loaded = load(environ=dict.fromkeys(names, "x") | {"OBJECT_STORAGE_BUCKET": "a-bucket"})
+    assert loaded.unused == ("CLOUDFRONT_KEY", "OBJECT_STORAGE_BUKET", "WILDCAST_PORT")
 
 
 def test_a_seeds_variable_has_our_name_as_well(load):

@@ -3,12 +3,15 @@
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 
 from wildcast_server.errors import PublicationError, SchemaMismatchError, SettingsError
 from wildcast_server.settings import load_settings
+from wildcast_server.signing import keys
+from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.wiring.lock import sole_publisher
-from wildcast_server.wiring.publishing import build_key_pair, configured_signer, publish_alone
+from wildcast_server.wiring.publishing import build_key_pair, build_store, configured_signer, publish_alone
 from wildcast_server.wiring.serving import bind
 from wildcast_server.wiring.stack import EdgeAlone, Stack
 
@@ -132,3 +135,22 @@ def test_a_store_that_cannot_be_used_is_said_at_the_start(settings_of, s3_endpoi
         assert stack.api_url
     assert "the store cannot be used now" in caplog.text
     assert "no-such-bucket" in caplog.text
+
+
+def test_the_edge_trusts_the_public_keys_that_are_configured(settings_of, tmp_path):
+    """While keys are changed, URLs of the old one still open; what no known key signed does not."""
+    settings = settings_of(**{"edge.port": 8001})
+    build_store(settings).put("outputs/a/b", b"data")
+    old, unknown = keys.generate_private_key(), keys.generate_private_key()
+    (tmp_path / "old.pem").write_text(keys.public_key_pem(old))
+    with EdgeAlone(settings_of(**{"edge.public_keys": {"KOLD": str(tmp_path / "old.pem")}})) as edge:
+        for key_pair_id, key, status in (("KOLD", old, 200), ("KOLD", unknown, 403), ("KNEW", old, 403)):
+            signer = CloudFrontSigner(edge.edge_url, key_pair_id, key)
+            assert httpx.get(signer.sign_url("outputs/a/b").url).status_code == status
+
+
+@pytest.mark.parametrize("text", ["/no/such.pem", "-----BEGIN PUBLIC KEY-----\nxx\n-----END PUBLIC KEY-----", "xx"])
+def test_a_public_key_that_cannot_be_used_is_named(settings_of, text):
+    """The sentence names the setting and the key pair id."""
+    with pytest.raises(SettingsError, match=r"edge\.public_keys: KOLD cannot be used: the public key"):
+        EdgeAlone(settings_of(**{"edge.public_keys": {"KOLD": text}})).__enter__()
