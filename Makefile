@@ -29,7 +29,7 @@ serve: $(READY) ## API, worker and edge on http://127.0.0.1:8000 and :8001, unti
 	@$(BIN)/wildcast-server serve
 
 test: $(READY) ## the tests (under five minutes)
-	@$(BIN)/pytest --ignore=tests/docs
+	@$(BIN)/pytest --numprocesses=auto --ignore=tests/docs
 
 check: $(READY) ## ruff, mypy --strict, the import rule, every code block of README and docs
 	@$(BIN)/ruff check .

@@ -16,6 +16,11 @@ if "TEST_S3_BUCKET" not in os.environ:
         os.environ.pop(_name, None)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name functions by their names: their addresses differ between the processes that share the tests."""
+    return getattr(val, "__qualname__", None) if callable(val) else None
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """URL of an S3-compatible server on loopback (moto), which lives as long as the session."""

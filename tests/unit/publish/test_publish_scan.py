@@ -116,7 +116,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("make", "sentence"), REFUSED.items(), ids=str)
+@pytest.mark.parametrize(("make", "sentence"), REFUSED.items())
 def test_what_is_no_file_of_the_output_is_refused(directory: Directory, make: Callable[[Path], None], sentence: str):
     """Links that lead out or nowhere, circles and special files are errors that name the path and the reason."""
     root = directory({"sub/file": b"1"})

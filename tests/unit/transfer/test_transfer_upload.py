@@ -183,7 +183,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(("change", "how"), CHANGES.items(), ids=str)
+@pytest.mark.parametrize(("change", "how"), CHANGES.items())
 @pytest.mark.parametrize("size", [100, 3 * PART], ids=["small", "large"])
 def test_a_file_that_changed_since_the_scan(
     watched: Any, output: Output, change: Callable[[Path], None], how: str, size: int
