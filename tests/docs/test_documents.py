@@ -98,6 +98,26 @@ def test_readme_runs_as_written(language, serving, tmp_path):
     assert [words for words in expected[language] if words not in done.stdout] == []
 
 
+def test_readmes_workflow_runs_as_a_workflow(tmp_path):
+    """The file that README tells to save is discovered, and runs in the runner's process."""
+    from wildcast_server.jobs import Runner, RunRequest
+
+    source = next(block.text for block in blocks(ROOT / "README.md", "python") if "@workflow" in block.text)
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "random_walk.py").write_text(source)
+    request = RunRequest(
+        execution_id="exec_1_00000000",
+        workflow="random_walk",
+        parameters={"steps": 5, "seed": 1},
+        output_directory=tmp_path / "output",
+    )
+    progress = []
+    with Runner([tmp_path / "workflows"]) as runner:
+        runner.run(request, progress.append)
+    assert (tmp_path / "output" / "walk.zarr" / "zarr.json").exists()
+    assert progress[-1]["current_step"] == progress[-1]["total_steps"] == 5
+
+
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if d.parent.name == "docs"], ids=name_of)
 def test_python_blocks_of_the_docs_run(document, tmp_path):
     """The blocks of one document run in order, in one interpreter, with warnings as errors."""

@@ -103,6 +103,11 @@ class Service:
 
     def stop(self) -> None:
         """End in order: take nothing new, interrupt the workflow, let a publication finish."""
+        logger.info(
+            "stopping: a workflow has %.0f seconds, a publication %.0f; the rest waits for the next start",
+            DRAIN_SECONDS,
+            PUBLISH_SECONDS,
+        )
         try:
             self._jobs.stop(0)
             self._runner.close(DRAIN_SECONDS)
