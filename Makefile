@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 export AWS_EC2_METADATA_DISABLED = true
 
-.PHONY: help setup demo serve test check format lock clean
+.PHONY: help setup demo serve test check bench format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,9 @@ check: $(READY) ## ruff, mypy --strict, the import rule, every code block of REA
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q tests/docs
+
+bench: $(READY) ## print the tables of docs/benchmarks.md (a minute or two)
+	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python $$file; echo; done
 
 format: $(READY) ## let ruff lay the code out
 	@$(BIN)/ruff format .
