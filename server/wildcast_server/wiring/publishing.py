@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import ResultMetadata, files_of
+from wildcast.contract.wire import ResultMetadata
 from wildcast_server.errors import SettingsError, StoreError
 from wildcast_server.publish import Publisher, check_name
 from wildcast_server.settings import ObjectStorageSettings, Settings
@@ -17,6 +16,7 @@ from wildcast_server.signing.base import Signer
 from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
 from wildcast_server.transfer import Transfer
+from wildcast_server.usecases.publish_directory import publish_directory
 from wildcast_server.wiring.lock import sole_publisher
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,14 @@ class KeyPair:
 def build_store(settings: Settings) -> ObjectStore:
     """Open the store of publications."""
     return open_store(settings.store_uri, store_options(settings.object_storage))
+
+
+def announce(storage: ObjectStorageSettings) -> None:
+    """Say what the settings ask for and do not get."""
+    if storage.use_transfer_acceleration and not storage.acceleration.on and storage.s3_bucket is not None:
+        logger.info("S3 Transfer Acceleration is off: %s", storage.acceleration.why)
+    if not storage.use_rust_client or storage.crt_min_limit is not None:
+        logger.warning("use_rust_client and crt_min_limit do not choose an engine yet: obstore moves everything")
 
 
 def probe_store(settings: Settings) -> None:
@@ -113,25 +121,7 @@ def publish_alone(settings: Settings, directory: Path, name: str | None) -> Resu
     publisher = build_publisher(settings, build_store(settings))
     with sole_publisher(root):
         # A run that was killed, of the same directory on the same machine, is gone on with.
-        published = publisher.publish(directory, name, owner=f"{socket.gethostname()}:{root}")
-    link = signer.sign_prefix(published.publication.prefix) if signer else None
-    return ResultMetadata(
-        request_id=name,
-        status=ExecutionStatus.COMPLETED,
-        completion_time=published.manifest.created_at,
-        execution_time_seconds=None,
-        workflow_name=None,
-        created_at=published.manifest.created_at,
-        parameters={},
-        storage_type=published.storage_type,
-        remote_path=published.publication.prefix,
-        signed_url=link.url if link else None,
-        output_files=files_of(published.manifest, name),
-        expires_at=link.expires_at if link else None,
-        publication=published.publication,
-        datasets=published.datasets,
-        upload=published.upload,
-    )
+        return publish_directory(publisher, signer, directory, name, owner=f"{socket.gethostname()}:{root}")
 
 
 def store_options(storage: ObjectStorageSettings) -> StoreOptions:
@@ -184,11 +174,3 @@ def _make_key(path: Path) -> None:
             f"the edge's signing key {path} cannot be made ({error.strerror}): "
             "correct the permissions of data_dir, or set another one"
         ) from error
-
-
-def announce(storage: ObjectStorageSettings) -> None:
-    """Say what the settings ask for and do not get."""
-    if storage.use_transfer_acceleration and not storage.acceleration.on and storage.s3_bucket is not None:
-        logger.info("S3 Transfer Acceleration is off: %s", storage.acceleration.why)
-    if not storage.use_rust_client or storage.crt_min_limit is not None:
-        logger.warning("use_rust_client and crt_min_limit do not choose an engine yet: obstore moves everything")
