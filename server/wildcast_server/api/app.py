@@ -27,7 +27,7 @@ class UseCases:
     results: Results
 
 
-def create_api(use_cases: UseCases, *, max_body_bytes: int) -> FastAPI:
+def create_api(use_cases: UseCases, *, max_body_bytes: int, public_url: str | None = None) -> FastAPI:
     """Build the app; it holds no state of its own.
 
     Parameters
@@ -36,12 +36,15 @@ def create_api(use_cases: UseCases, *, max_body_bytes: int) -> FastAPI:
         What the routes call.
     max_body_bytes
         A longer request body is answered 413.
+    public_url
+        Where the documentation sends its requests, if clients reach the API under another URL than its own.
     """
     app = FastAPI(
         title="wildcast",
         version=__version__,
         summary="Run workflows; read what they published through wildcard signed URLs.",
         responses=errors.DOCUMENTED,
+        servers=None if public_url is None else [{"url": public_url}],
     )
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)

@@ -115,7 +115,7 @@ def serve(invocation: Invocation, port: int | None, edge_port: int | None) -> No
     from wildcast_server.wiring.stopping import stop_requests
 
     with one_sentence(), stop_requests() as stop, Stack(settings) as stack:
-        click.echo(f"API   {stack.api_url}/docs", err=True)
+        click.echo(f"API   {settings.api.public_url or stack.api_url}/docs", err=True)
         if stack.edge_url:
             click.echo(f"edge  {stack.edge_url}", err=True)
         stack.wait(stop)

@@ -86,7 +86,8 @@ class Stack(Running):
         store, signer, edge = self._object_storage(opening)
         service = Service(self._settings, publication_places(self._settings, store, signer))
         opening.callback(service.stop)
-        app = create_api(service.use_cases, max_body_bytes=self._settings.api.max_body_bytes)
+        api = self._settings.api
+        app = create_api(service.use_cases, max_body_bytes=api.max_body_bytes, public_url=api.public_url)
         # Nothing is served before everything could be built.
         if edge is not None:
             self._serve(opening, edge)

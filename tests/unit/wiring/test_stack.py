@@ -154,3 +154,11 @@ def test_a_public_key_that_cannot_be_used_is_named(settings_of, text):
     """The sentence names the setting and the key pair id."""
     with pytest.raises(SettingsError, match=r"edge\.public_keys: KOLD cannot be used: the public key"):
         EdgeAlone(settings_of(**{"edge.public_keys": {"KOLD": text}})).__enter__()
+
+
+@pytest.mark.parametrize("public_url", [None, "https://api.example/wildcast"])
+def test_the_documentation_asks_where_clients_do(settings_of, public_url):
+    """Behind a proxy the documentation's requests go to the public URL, and else to where the page came from."""
+    with Stack(settings_of(**{"api.public_url": public_url})) as stack:
+        described = httpx.get(f"{stack.api_url}/openapi.json").json()
+    assert [server["url"] for server in described.get("servers", [])] == ([public_url] if public_url else [])
