@@ -1,5 +1,8 @@
 """Opening the database, and reading its driver's errors."""
 
+import random
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,9 +85,27 @@ def _on_connect(connection: Any, _record: Any) -> None:
     # The driver's own transactions begin too late, at the first write: we begin them.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _set_journal(cursor)
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _set_journal(cursor: sqlite3.Cursor) -> None:
+    """Turn the write-ahead log on, once a database: the file remembers it.
+
+    SQLite refuses the change at once while another connection is at work, whatever the busy timeout says, since two
+    that waited for each other here would wait for ever. So we wait: processes may start together.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))
+        else:
+            return
 
 
 def _on_begin(connection: Connection) -> None:

@@ -1,5 +1,6 @@
 """Many threads at once on one database."""
 
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -104,3 +105,22 @@ def test_a_memory_database_is_shared_by_threads():
     together(lambda index: records.insert(Execution(id=f"exec_{index}_00000000", workflow_name="w", parameters={})))
     assert len(records.unfinished()) == THREADS
     records.close()
+
+
+def test_a_connection_waits_for_one_that_holds_a_fresh_database(tmp_path: Path):
+    """Turning the write-ahead log on waits for whoever is at work, although SQLite itself refuses at once."""
+    path = tmp_path / "fresh.sqlite"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("CREATE TABLE other (x)")
+    release = threading.Timer(0.3, holder.rollback)
+    release.start()
+    engine = open_engine(f"sqlite:///{path}")
+    try:
+        ensure_schema(engine)
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+    finally:
+        engine.dispose()
+        release.join()
+        holder.close()
