@@ -46,7 +46,7 @@ format: $(READY) ## let ruff lay the code out
 	@$(BIN)/ruff check --fix .
 
 lock: ## pin anew (needs uv); the result has hashes and no URLs
-	uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --group dev --extra demo --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
 
 clean: ## remove .venv and what tools leave behind; never data

@@ -78,6 +78,29 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_second: float
 
 
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What ran: where, in which versions, and what it took (ours). A member is null where it is not known."""
+
+    host: str
+    wildcast: str
+    """The version of wildcast that ran it."""
+    python: str
+    platform: str
+    """Operating system and machine, as ``platform.platform()`` names them."""
+    workflow_sha256: str | None
+    """Of the workflow's file when it was loaded, in hexadecimal."""
+    device: str | None
+    """The accelerator, as the workflow reports it or as the process used it."""
+    peak_memory_bytes: int | None
+    """Of the process's resident memory during the run."""
+    queued_seconds: float | None
+    """From the submission to the start."""
+    compute_seconds: float | None
+    """Of the workflow alone."""
+    publish_seconds: float | None
+    """From the workflow's end to the verified commit."""
+
+
 class ResultMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What a completed execution has published, and how to read it."""
 
@@ -101,6 +124,8 @@ class ResultMetadata(msgspec.Struct, frozen=True, kw_only=True):
     publication: Publication | None = None
     datasets: tuple[Dataset, ...] = ()
     upload: Upload | None = None
+    provenance: Provenance | None = None
+    """What ran (ours)."""
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Show everything but the signature, which is a secret until it ends."""

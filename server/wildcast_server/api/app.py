@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from wildcast._version import __version__
 from wildcast_server.api import errors
 from wildcast_server.api.executions import execution_routes
+from wildcast_server.api.files import file_routes
 from wildcast_server.api.health import health_routes
 from wildcast_server.api.results import result_routes
 from wildcast_server.api.workflows import workflow_routes
@@ -53,4 +54,5 @@ def create_api(use_cases: UseCases, *, max_body_bytes: int, public_url: str | No
     app.include_router(workflow_routes(use_cases.workflows), prefix="/v1/infer")
     app.include_router(execution_routes(use_cases.workflows, use_cases.submit, use_cases.lookup), prefix="/v1/infer")
     app.include_router(result_routes(use_cases.results), prefix="/v1/infer")
+    app.include_router(file_routes(use_cases.results), prefix="/v1/infer")
     return app

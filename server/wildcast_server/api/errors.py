@@ -11,8 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from wildcast.contract.naming import InvalidPathError
-from wildcast.contract.wire import ErrorBody
+from wildcast.contract.status import ExecutionStatus
+from wildcast.contract.wire import ErrorBody, Pending
 from wildcast_server import errors
+from wildcast_server.api.answers import answer
 from wildcast_server.domain.parameters import as_sentence
 from wildcast_server.http.problems import problem
 
@@ -20,6 +22,16 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER = {"Retry-After": "5"}
 """Seconds; for what may work a moment later."""
+
+POLL_AFTER = {"Retry-After": "2"}
+"""Seconds; for a result that is still to come."""
+
+GONE = {
+    ExecutionStatus.EXPIRED: HTTPStatus.BAD_REQUEST,
+    ExecutionStatus.FAILED: HTTPStatus.NOT_FOUND,
+    ExecutionStatus.CANCELLED: HTTPStatus.NOT_FOUND,
+}
+"""The answers for executions that have no results any more, or never will; existing clients depend on these."""
 
 STATUS: dict[type[Exception], HTTPStatus] = {
     errors.UnknownWorkflowError: HTTPStatus.NOT_FOUND,
@@ -55,6 +67,7 @@ def install(app: FastAPI) -> None:
     """Make every error of `app` leave as an error body with `error`, `details` and `detail`."""
     for kind in (errors.WildcastServerError, InvalidPathError):
         app.add_exception_handler(kind, _ours)
+    app.add_exception_handler(errors.NoResultsError, _no_results)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -66,6 +79,13 @@ async def _ours(_request: Request, error: Exception) -> Response:
         logger.error("answering %d: %s", status, error)
     headers = RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return problem(status, str(error), details=getattr(error, "fields", None), headers=headers)
+
+
+async def _no_results(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.NoResultsError)  # noqa: S101 - registered for nothing else
+    if error.status in GONE:
+        return problem(GONE[error.status], str(error), details={"status": error.status})
+    return answer(Pending(message=str(error), status=error.status), HTTPStatus.ACCEPTED, POLL_AFTER)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import Publication, StorageType, Upload
+from wildcast.contract.wire import Provenance, Publication, StorageType, Upload
 
 ANONYMOUS = "anonymous"
 """The owner of what was submitted without an identity."""
@@ -45,6 +45,8 @@ class Execution:
     progress: dict[str, Any] | None = None
     error_message: str | None = None
     published: PublicationRecord | None = None
+    provenance: Provenance | None = None
+    """What ran in the current attempt, as far as it is known."""
 
     @property
     def seconds(self) -> float | None:

@@ -28,6 +28,17 @@ class ServedFile:
     key: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """The files of a completed execution."""
+
+    execution: Execution
+    store: ObjectStore
+    prefix: str
+    """Each row's key is ``<prefix>/<path>``."""
+    manifest: Manifest
+
+
 @dataclass(frozen=True)
 class _Contents:
     manifest: Manifest
@@ -114,6 +125,16 @@ class Results:
             return self._signer.sign_url(key)
         return ServedFile(self._store(record.storage_type), key)
 
+    def contents(self, workflow_name: str, execution_id: str) -> Contents:
+        """Return every file of the result, and where they lie; raises as `metadata`."""
+        execution, record = self._completed(workflow_name, execution_id)
+        return Contents(
+            execution=execution,
+            store=self._store(record.storage_type),
+            prefix=record.publication.prefix,
+            manifest=self._contents(record).manifest,
+        )
+
     def _completed(self, workflow_name: str, execution_id: str) -> tuple[Execution, PublicationRecord]:
         execution = self._lookup.execution(workflow_name, execution_id)
         if execution.status is ExecutionStatus.COMPLETED and execution.published is not None:
@@ -157,6 +178,7 @@ def describe(
     execution: Execution, record: PublicationRecord, manifest: Manifest, link: SignedLink | None
 ) -> ResultMetadata:
     """Put together the metadata of a completed execution."""
+    provenance = execution.provenance
     return ResultMetadata(
         request_id=execution.id,
         status=execution.status,
@@ -173,6 +195,9 @@ def describe(
         publication=record.publication,
         datasets=record.datasets,
         upload=record.upload,
+        peak_memory_usage=None if provenance is None else provenance.peak_memory_bytes,
+        device=None if provenance is None else provenance.device,
+        provenance=provenance,
     )
 
 

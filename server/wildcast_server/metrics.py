@@ -1,0 +1,1 @@
+"""What the parts of the service report of their work: an observer that is handed in."""
