@@ -62,6 +62,9 @@ class Api:
         If the token cannot be sent in a header.
     """
 
+    repeated = _REPEATED
+    """The statuses after which a GET is sent again."""
+
     def __init__(
         self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = _RETRY
     ) -> None:
@@ -134,16 +137,27 @@ class Api:
     def _get(self, path: str, answer: type[T], *, missing: type[ApiError] = ApiError) -> T:
         return _decoded(self._send("GET", path), answer, missing)
 
-    def _send(self, method: str, path: str, *, content: bytes | None = None, params: Any = None) -> "httpx.Response":
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        params: Any = None,
+        timeout: float | None = None,
+    ) -> "httpx.Response":
         import httpx
 
         failures = 0
+        silence = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
         headers = {} if content is None else {"Content-Type": "application/json"}
         while True:
             failures += 1
             repeat = method == "GET" and self._retry.allows(failures)
             try:
-                response = self._client().request(method, path, content=content, params=params, headers=headers)
+                response = self._client().request(
+                    method, path, content=content, params=params, headers=headers, timeout=silence
+                )
             except httpx.TransportError as error:
                 if not repeat:
                     raise ServerUnavailableError(
@@ -152,7 +166,7 @@ class Api:
                     ) from error
                 wait = None
             else:
-                if not repeat or response.status_code not in _REPEATED:
+                if not repeat or response.status_code not in self.repeated:
                     return response
                 wait = parse_retry_after(response.headers.get("Retry-After"))
             time.sleep(self._retry.pause(failures, wait))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wildcast._api import Api, listed_files
 from wildcast._download import target_below
 from wildcast._errors import DatasetError
+from wildcast._retry import Retry
 from wildcast._sources import ApiSource, ServerSource, UrlSource, link_of
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.wire import OutputFile, ResultMetadata
@@ -34,10 +35,23 @@ class Result:
         The workflow's name.
     metadata
         What the API says about the result.
+    timeout
+        Seconds that a connection to the files may stay silent.
+    retry
+        How often, and how soon, reading a file is tried again.
     """
 
-    def __init__(self, api: Api, workflow: str, metadata: ResultMetadata) -> None:
+    def __init__(
+        self,
+        api: Api,
+        workflow: str,
+        metadata: ResultMetadata,
+        *,
+        timeout: float = 60.0,
+        retry: Retry | None = None,
+    ) -> None:
         self._api, self._workflow = api, workflow
+        self._reading: dict[str, Any] = {"timeout": timeout, "retry": retry}
         self.metadata = metadata
 
     def __repr__(self) -> str:
@@ -90,7 +104,7 @@ class Result:
         """The files as an fsspec filesystem; its URL is renewed while it is read."""
         from wildcast._filesystem import SignedFileSystem
 
-        return SignedFileSystem(self._source, files=listed_files(self.metadata))
+        return SignedFileSystem(self._source, files=listed_files(self.metadata), **self._reading)
 
     def mapper(self, path: str = "") -> "FSMap":
         """Map the keys below `path`, such as those of a zarr store, to their bytes."""

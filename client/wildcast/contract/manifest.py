@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from wildcast.contract.naming import InvalidPathError, check_key
+from wildcast.contract.naming import InvalidPathError, check_keys
 
 VERSION = 1
 MAX_FILES = 1_000_000
@@ -41,7 +41,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     """The group within the store that holds the variables; empty for its root."""
 
 
-class FileRow(msgspec.Struct, frozen=True, array_like=True):
+class FileRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One file of a publication."""
 
     path: str
@@ -132,12 +132,12 @@ def _check(manifest: Manifest) -> None:
         raise ManifestError(f"the manifest has {len(rows)} files, more than {MAX_FILES}")
     if manifest.files != len(rows) or manifest.bytes != sum(row.size for row in rows):
         raise ManifestError("the manifest's totals are not those of its rows")
-    previous = b""
-    for row in rows:
-        try:
-            path = check_key(row.path).encode()
-        except InvalidPathError as error:
-            raise ManifestError(f"the manifest names a path outside its publication: {error}") from error
-        if path <= previous or row.size < 0:
+    paths = [row.path for row in rows]
+    try:
+        check_keys(paths)
+    except InvalidPathError as error:
+        raise ManifestError(f"the manifest names a path outside its publication: {error}") from error
+    # Characters have the same order as their bytes in UTF-8.
+    for previous, row in zip(["", *paths], rows, strict=False):
+        if row.path <= previous or row.size < 0:
             raise ManifestError(f"the manifest's row of {row.path!r} is out of order, doubled, or of negative size")
-        previous = path

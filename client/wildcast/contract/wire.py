@@ -45,7 +45,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None
 
 
-class OutputFile(msgspec.Struct, frozen=True):
+class OutputFile(msgspec.Struct, frozen=True, gc=False):
     """A file of a result."""
 
     path: str

@@ -1,0 +1,123 @@
+"""Turning what went wrong into the SDK's exceptions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+import wildcast
+from api_client.exceptions import (
+    APIConnectionError,
+    BadRequestError,
+    Earth2StudioAPIError,
+    InferenceRequestNotFoundError,
+    InternalServerError,
+    RequestTimeoutError,
+    ResultFileNotFoundError,
+)
+from wildcast.contract.naming import InvalidPathError
+
+LONGEST_TEXT = 300
+"""Characters of an error's body that are shown where it is no JSON; what is longer is a page for a browser."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what `wildcast` raises inside as one of the SDK's exceptions.
+
+    A refusal keeps its 403, and only a file that the result never had is "not found".
+    """
+    try:
+        yield
+    except wildcast.MissingFileError as error:
+        raise ResultFileNotFoundError(str(error)) from error
+    except wildcast.AccessRefusedError as error:
+        raise Earth2StudioAPIError(str(error), HTTPStatus.FORBIDDEN.value) from error
+    except wildcast.StoreUnavailableError as error:
+        raise APIConnectionError(str(error)) from error
+    except wildcast.ServerUnavailableError as error:
+        if isinstance(error.__cause__, httpx.TimeoutException):
+            raise RequestTimeoutError(f"The server stayed silent for too long: {error}") from error
+        raise APIConnectionError(str(error)) from error
+    except wildcast.ApiError as error:
+        raise Earth2StudioAPIError(str(error), error.status, error.details) from error
+    except InvalidPathError as error:
+        raise BadRequestError(str(error)) from error
+    except (wildcast.WildcastError, httpx.HTTPError) as error:
+        raise Earth2StudioAPIError(str(error)) from error
+
+
+def error_of(response: httpx.Response) -> Earth2StudioAPIError:
+    """Return the exception for an answer that is no success, in wildcast's form of errors or in FastAPI's."""
+    status = response.status_code
+    message, details = _account(response)
+    if status == HTTPStatus.BAD_REQUEST:
+        return BadRequestError(message, details)
+    if status == HTTPStatus.NOT_FOUND:
+        return InferenceRequestNotFoundError(message, details)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return InternalServerError(message, details)
+    return Earth2StudioAPIError(message, status, details)
+
+
+def unexpected(response: httpx.Response, why: Exception) -> Earth2StudioAPIError:
+    """Return the exception for a success whose body is not the API's."""
+    return Earth2StudioAPIError(
+        f"{response.request.url.host} answered with something that is not this API's ({type(why).__name__}: {why}); "
+        "is the address right, or does a proxy answer instead?",
+        response.status_code,
+    )
+
+
+def pending(response: httpx.Response) -> Earth2StudioAPIError:
+    """Return the exception for results that are not there yet (202)."""
+    body = body_of(response)
+    detail = body.get("detail")
+    said = detail if isinstance(detail, dict) else body
+    message = said.get("message") or "The results are not there yet; wait_for_completion waits for them."
+    return Earth2StudioAPIError(message, HTTPStatus.ACCEPTED.value, said.get("status"))
+
+
+def body_of(response: httpx.Response) -> dict[str, Any]:
+    """Return a body's JSON object; an empty one for any other body."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _account(response: httpx.Response) -> tuple[str, Any]:
+    """Return what the server says went wrong, and the particulars."""
+    body = body_of(response)
+    detail = body.get("detail")
+    # FastAPI puts all that a route says below `detail`; as a list, it says which fields are wrong.
+    said = detail if isinstance(detail, dict) and not body.get("error") else body
+    if isinstance(said.get("error"), str):
+        return said["error"], _particulars(said)
+    if isinstance(detail, str):
+        return detail, body.get("details")
+    return _otherwise(response, known=bool(body)), detail
+
+
+def _particulars(said: dict[str, Any]) -> Any:
+    parts = [said.get("details"), said.get("error_message")]
+    texts = [part for part in parts if part]
+    if len(texts) > 1 and all(isinstance(text, str) for text in texts):
+        return ": ".join(texts)
+    return texts[0] if texts else None
+
+
+def _otherwise(response: httpx.Response, *, known: bool) -> str:
+    if response.has_redirect_location:
+        return f"The server redirects to {_without_query(response.headers['Location'])}; give that address."
+    text = response.text.strip()
+    if known or not text or len(text) > LONGEST_TEXT or text.startswith("<"):
+        return f"The server answered {response.status_code} {response.reason_phrase}."
+    return text
+
+
+def _without_query(location: str) -> str:
+    return location.partition("?")[0]
