@@ -10,6 +10,9 @@ from typing import Any
 
 from wildcast_server.errors import ExecutionCancelledError
 
+MAX_DEVICE_LENGTH = 200
+"""The longest name of a device, in characters."""
+
 MAX_PROGRESS_BYTES = 65_536
 """The longest progress, as JSON; it is recorded and sent with every status answer."""
 
@@ -45,6 +48,7 @@ class RunContext:
         self.logger = logger or logging.getLogger("wildcast.workflow")
         self._on_progress = on_progress
         self._is_cancelled = is_cancelled
+        self._device: str | None = None
         self._progress: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -60,6 +64,27 @@ class RunContext:
         """Raise `ExecutionCancelledError` if the execution was told to stop; a good place is between two steps."""
         if self.cancelled:
             raise ExecutionCancelledError(f"{self.execution_id} was told to stop")
+
+    @property
+    def device(self) -> str | None:
+        """What the workflow computes on, such as ``cuda:0``; recorded with the result.
+
+        Unless the workflow sets it, the service looks at what its process has initialised.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When it is set: if it is no text, is empty, longer than 200 characters, or cannot be printed.
+        """
+        return self._device
+
+    @device.setter
+    def device(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"device: give its name as text, such as 'cuda:0', not a {type(name).__name__}")
+        if not name.strip() or len(name) > MAX_DEVICE_LENGTH or not name.isprintable():
+            raise ValueError(f"device: its name must be 1 to {MAX_DEVICE_LENGTH} printable characters")
+        self._device = name
 
     def progress(
         self,

@@ -10,16 +10,47 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import CodeType, ModuleType
+from typing import Any, Protocol
 
 from wildcast_server.domain.functions import is_marked
 from wildcast_server.domain.registry import Registry
 from wildcast_server.domain.workflow import Workflow
 from wildcast_server.errors import SettingsError, WorkflowLoadError
+
+
+class Dialect(Protocol):
+    """How files are read whose workflows have another base class than ours."""
+
+    def importing(self, path: Path) -> AbstractContextManager[None]:
+        """Surround the import of one file, and the call of `workflows` for it.
+
+        Whatever it changes while a file is imported is as before afterwards, also after an import that fails.
+        """
+
+    def workflows(self, module: ModuleType) -> Iterable[type[Workflow] | WorkflowLoadError]:
+        """Return those workflows of an imported file that are not ours already, as classes that are.
+
+        An error in the place of a class stands for one that cannot be used, and says which; one that is raised
+        fails the whole file.
+        """
+
+
+class NativeDialect:
+    """Files that know our base class alone."""
+
+    def importing(self, path: Path) -> AbstractContextManager[None]:  # noqa: ARG002 - the port's signature
+        """Surround the import with nothing."""
+        return nullcontext()
+
+    def workflows(self, module: ModuleType) -> Iterable[type[Workflow] | WorkflowLoadError]:  # noqa: ARG002 - as above
+        """Return nothing."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -41,10 +72,19 @@ class Discovery:
     failures: tuple[DiscoveryFailure, ...]
 
 
-def discover(directories: Iterable[Path]) -> Discovery:
+def discover(
+    directories: Iterable[Path], dialect: Dialect | None = None, *, refused: Mapping[Path, str] | None = None
+) -> Discovery:
     """Load the workflows of all files in `directories`, in that order and then by file name.
 
     A file that fails becomes a failure and harms no other one; so does the second of two workflows of one name.
+
+    Parameters
+    ----------
+    dialect
+        Which other workflows than our own are understood; none by default.
+    refused
+        Files that are not to be imported, each with the reason; they are failures.
 
     Raises
     ------
@@ -53,11 +93,34 @@ def discover(directories: Iterable[Path]) -> Discovery:
     """
     registry = Registry()
     failures: list[DiscoveryFailure] = []
-    # Resolved, so that a directory that is named twice counts once.
-    for directory in dict.fromkeys(Path(directory).resolve() for directory in directories):
-        for path in _files(directory):
-            failures.extend(_load_into(registry, path))
+    for path in workflow_files(directories):
+        if refused and path in refused:
+            failures.append(_refusal(path, refused[path]))
+        else:
+            failures.extend(_load_into(registry, path, dialect or NativeDialect()))
     return Discovery(registry, tuple(failures))
+
+
+def discover_file(path: Path, dialect: Dialect | None = None) -> Discovery:
+    """Load the workflows of one file."""
+    registry = Registry()
+    failures = tuple(_load_into(registry, path, dialect or NativeDialect()))
+    return Discovery(registry, failures)
+
+
+def workflow_files(directories: Iterable[Path]) -> list[Path]:
+    """List the files that `discover` loads, in its order; raises `SettingsError` as it does."""
+    # Resolved, so that a directory that is named twice counts once.
+    unique = dict.fromkeys(Path(directory).resolve() for directory in directories)
+    return [path for directory in unique for path in _files(directory)]
+
+
+def sha256_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file as it is now, in hexadecimal; None if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _files(directory: Path) -> list[Path]:
@@ -70,35 +133,60 @@ def _files(directory: Path) -> list[Path]:
     return [path for path in found if path.suffix == ".py" and path.name[0] not in "_." and path.is_file()]
 
 
-def _load_into(registry: Registry, path: Path) -> Iterable[DiscoveryFailure]:
+def _refusal(path: Path, reason: str) -> DiscoveryFailure:
+    message = f"{path} cannot be imported: {reason}"
+    return DiscoveryFailure(path, message, WorkflowLoadError(message))
+
+
+def _load_into(registry: Registry, path: Path, dialect: Dialect) -> Iterable[DiscoveryFailure]:
     try:
-        module = _import(path)
+        with dialect.importing(path):
+            module, sha256 = _import(path)
+            candidates = [*_candidates(module), *dialect.workflows(module)]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a file may even call sys.exit(), and harms no other one
         yield DiscoveryFailure(path, f"{path} cannot be imported: {_reason(error, path)}", error)
         return
-    for candidate in _candidates(module):
+    for candidate in candidates:
         try:
-            registry.add(candidate, path)
+            if isinstance(candidate, WorkflowLoadError):
+                raise candidate
+            registry.add(candidate, path, sha256)
         except WorkflowLoadError as error:
-            yield DiscoveryFailure(path, str(error), error)
+            message = str(error)
+            yield DiscoveryFailure(path, message if str(path) in message else f"{path}: {message}", error)
 
 
-def _import(path: Path) -> ModuleType:
+class _HashingLoader(SourceFileLoader):
+    """Compiles exactly what it hashes, and leaves no compiled files in the directories of workflows.
+
+    Python's own takes a compiled file for the source's if time (in seconds) and size agree.
+    """
+
+    sha256 = ""
+
+    def get_code(self, _fullname: str) -> CodeType:
+        source = self.get_data(self.path)
+        self.sha256 = hashlib.sha256(source).hexdigest()
+        return self.source_to_code(source, self.path)
+
+
+def _import(path: Path) -> tuple[ModuleType, str]:
     digest = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     name = f"wildcast_workflow_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}_{digest}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    loader = _HashingLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    if spec is None:
         raise ImportError("it is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before the import, as dataclasses and pickle look their module up
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
-    return module
+    return module, loader.sha256
 
 
 def _candidates(module: ModuleType) -> list[Any]:

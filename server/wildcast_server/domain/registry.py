@@ -16,7 +16,9 @@ class Entry:
     """A workflow and the file it came from, if it came from one."""
 
     workflow: type[Workflow]
-    source: Path | None
+    source: Path | None = None
+    sha256: str | None = None
+    """Of the file as it was loaded, in hexadecimal."""
 
     @property
     def place(self) -> str:
@@ -39,8 +41,18 @@ class Registry:
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
-    def add(self, candidate: type[Workflow] | Callable[..., Any], source: Path | None = None) -> type[Workflow]:
+    def add(
+        self,
+        candidate: type[Workflow] | Callable[..., Any],
+        source: Path | None = None,
+        sha256: str | None = None,
+    ) -> type[Workflow]:
         """Take a workflow class, or a function marked with `workflow`; return the class.
+
+        Parameters
+        ----------
+        source, sha256
+            The file it came from, and that file's hash.
 
         Raises
         ------
@@ -53,7 +65,7 @@ class Registry:
             check_name(workflow.name)
         except (TypeError, ValueError) as error:
             raise WorkflowLoadError(f"{_label(candidate, source)} is not usable as a workflow: {error}") from error
-        entry = Entry(workflow, source)
+        entry = Entry(workflow, source, sha256)
         if (other := self._entries.get(workflow.name)) is not None:
             raise WorkflowLoadError(
                 f"the workflow {workflow.name!r} is in {other.place} and in {entry.place}: rename one of them"
@@ -67,11 +79,18 @@ class Registry:
 
     def get(self, name: str) -> type[Workflow]:
         """Return the workflow of that name; `UnknownWorkflowError` lists those that there are."""
-        return self._entry(name).workflow
+        return self.entry(name).workflow
 
     def source(self, name: str) -> Path | None:
         """Return the file that the workflow came from."""
-        return self._entry(name).source
+        return self.entry(name).source
+
+    def entry(self, name: str) -> Entry:
+        """Return the workflow with where it came from; raises as `get`."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownWorkflowError(f"there is no workflow {name!r}; there is {self._listed()}") from None
 
     def exposed(self, names: Collection[str] | None) -> "Registry":
         """Return a registry of `names` only; all of them for None.
@@ -89,12 +108,6 @@ class Registry:
         view = Registry()
         view._entries = {name: self._entries[name] for name in names}
         return view
-
-    def _entry(self, name: str) -> Entry:
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise UnknownWorkflowError(f"there is no workflow {name!r}; there is {self._listed()}") from None
 
     def _listed(self) -> str:
         return ", ".join(self.names()) or "none at all"

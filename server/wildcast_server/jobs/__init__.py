@@ -1,7 +1,10 @@
 """Running executions: the port of job engines with its adapters, and the runner process that hosts workflows."""
 
 from wildcast_server.jobs.base import JobEngine
+from wildcast_server.jobs.dialect import DIALECT
 from wildcast_server.jobs.in_process import InProcessJobs
-from wildcast_server.jobs.runner import Runner, RunReport, RunRequest
+from wildcast_server.jobs.probe import probe
+from wildcast_server.jobs.runner import Runner, RunRequest
+from wildcast_server.jobs.surroundings import surroundings
 
-__all__ = ["InProcessJobs", "JobEngine", "RunReport", "RunRequest", "Runner"]
+__all__ = ["DIALECT", "InProcessJobs", "JobEngine", "RunRequest", "Runner", "probe", "surroundings"]

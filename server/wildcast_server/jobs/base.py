@@ -29,5 +29,9 @@ class JobEngine(ABC):
         """
 
     @abstractmethod
+    def check(self) -> None:
+        """Return if what is enqueued now will be worked on; raises `ServiceUnavailableError` if not."""
+
+    @abstractmethod
     def stop(self, grace_seconds: float) -> None:
         """Take no new work, wait up to `grace_seconds` for what is being done, and return. Idempotent."""

@@ -7,22 +7,43 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import invalidate_caches
 from pathlib import Path
 from typing import IO, Any
 
 from pydantic import ValidationError
 
 from wildcast_server.domain.context import RunContext
-from wildcast_server.domain.discovery import Discovery, discover
+from wildcast_server.domain.discovery import Discovery, discover, discover_file, sha256_of
 from wildcast_server.domain.parameters import as_sentence, field_errors, restore
+from wildcast_server.domain.registry import Entry, Registry
 from wildcast_server.domain.workflow import Workflow
 from wildcast_server.errors import ExecutionCancelledError, WildcastServerError, WorkflowLoadError
 from wildcast_server.jobs import memory, protocol
+from wildcast_server.jobs.dialect import DIALECT
+from wildcast_server.jobs.surroundings import used_device
 from wildcast_server.jobs.throttle import LatestSender
 
 MAX_MESSAGE = 4_000
 MAX_TRACEBACK = 64_000
 """The longest error text and traceback that are sent, in characters."""
+
+
+def probe(request: protocol.Probe, channel: protocol.Channel) -> None:
+    """Import files and say so one by one; only those that this process does not survive matter to who asks."""
+    for file in request.files:
+        channel.send(protocol.Importing(file=file))
+        discover_file(Path(file), DIALECT)
+    channel.send(protocol.Ready())
+
+
+@dataclass(frozen=True)
+class _Hosted:
+    """A constructed workflow, and the hash of the file that it was loaded from."""
+
+    instance: Workflow
+    sha256: str | None
 
 
 class Host:
@@ -31,8 +52,21 @@ class Host:
     def __init__(self, load: protocol.Load, channel: protocol.Channel) -> None:
         self._load = load
         self._channel = channel
-        self._discovery: Discovery | None = None
-        self._instances: dict[str, Workflow] = {}
+        self._entries: dict[str, Entry] = {}
+        self._hosted: dict[str, _Hosted] = {}
+
+    def warm_up(self) -> None:
+        """Construct what is to be warm, and say so one by one; one that fails harms no other."""
+        for name in self._load.warm_up:
+            self._channel.send(protocol.Warming(workflow=name))
+            try:
+                self._get(name)
+            except WildcastServerError as error:
+                message = protocol.printable(str(error), MAX_MESSAGE)
+                self._channel.send(protocol.Warmed(workflow=name, error=message))
+            else:
+                self._channel.send(protocol.Warmed(workflow=name))
+        self._channel.send(protocol.Ready())
 
     def run(self, request: protocol.Run, cancelled: threading.Event) -> None:
         """Run one execution, and send its outcome whatever it is."""
@@ -41,29 +75,32 @@ class Host:
             _flush(stream)
         self._channel.send(outcome)
 
-    def _outcome(self, request: protocol.Run, cancelled: threading.Event) -> protocol.Message:
+    def _outcome(self, request: protocol.Run, cancelled: threading.Event) -> protocol.Outcome:
         try:
-            instance = self._instance(request.workflow)
+            hosted = self._get(request.workflow)
         except WildcastServerError as error:
             return protocol.NotLoaded(message=protocol.printable(str(error), MAX_MESSAGE))
+        self._channel.send(protocol.Started(workflow_sha256=hosted.sha256))
+        measure = _Measure()
         try:
-            return self._compute(instance, request, cancelled)
+            self._compute(hosted.instance, request, cancelled, measure)
         except BaseException as error:  # noqa: BLE001 - sys.exit() and Ctrl-C of a workflow are its failure too
             # Unless it was told to stop, a workflow that raises this has failed like any other.
             if isinstance(error, ExecutionCancelledError) and cancelled.is_set():
-                return protocol.Cancelled(message=describe(error))
-            return protocol.Failed(message=describe(error), traceback=own_traceback(error))
+                return protocol.Cancelled(message=describe(error), took=measure.took())
+            return protocol.Failed(message=describe(error), traceback=own_traceback(error), took=measure.took())
+        return protocol.Done(took=measure.took())
 
-    def _compute(self, instance: Workflow, request: protocol.Run, cancelled: threading.Event) -> protocol.Done:
+    def _compute(
+        self, instance: Workflow, request: protocol.Run, cancelled: threading.Event, measure: "_Measure"
+    ) -> None:
         parameters = restore(type(instance), request.parameters)
         with self._context(request, cancelled) as context:
-            memory.reset_peak()
-            started = time.monotonic()
-            instance.run(parameters, context)
-            return protocol.Done(
-                seconds=time.monotonic() - started,
-                peak_memory_bytes=memory.peak_bytes(),
-            )
+            measure.begin(context)
+            try:
+                instance.run(parameters, context)
+            finally:
+                measure.end()
 
     @contextmanager
     def _context(self, request: protocol.Run, cancelled: threading.Event) -> Iterator[RunContext]:
@@ -90,35 +127,78 @@ class Host:
             sender.close()
             logger.removeHandler(handler)
 
-    def _instance(self, name: str) -> Workflow:
-        if name not in self._instances:
-            self._instances[name] = self._construct(name)
-        return self._instances[name]
+    def _get(self, name: str) -> _Hosted:
+        if name not in self._hosted:
+            entry = self._find(name)
+            self._hosted[name] = _Hosted(self._construct(entry), entry.sha256)
+        return self._hosted[name]
 
-    def _construct(self, name: str) -> Workflow:
-        workflow, source = self._find(name)
+    def _construct(self, entry: Entry) -> Workflow:
+        workflow, name = entry.workflow, entry.workflow.name
         try:
             config = workflow.Config.model_validate(self._load.configs.get(name) or {})
         except ValidationError as error:
             problems = as_sentence(field_errors(error))
-            raise WorkflowLoadError(f"the configuration of the workflow {name!r} is invalid: {problems}") from None
+            raise WorkflowLoadError(
+                f"the configuration of the workflow {name!r} ({entry.place}) is invalid: {problems}"
+            ) from None
         try:
             return workflow(config)
         except BaseException as error:
             traceback.print_exc()  # standard error goes to the worker's log
             raise WorkflowLoadError(
-                f"the workflow {name!r} ({source}) could not be constructed: {describe(error)}"
+                f"the workflow {name!r} ({entry.place}) could not be constructed: {describe(error)}"
             ) from error
 
-    def _find(self, name: str) -> tuple[type[Workflow], Path | None]:
-        if self._discovery is None:
-            self._discovery = discover(Path(directory) for directory in self._load.directories)
-        registry, failures = self._discovery.registry, self._discovery.failures
-        if name in registry:
-            return registry.get(name), registry.source(name)
-        reasons = "; ".join(failure.message for failure in failures) or "no file there failed to load"
-        raise WorkflowLoadError(
-            f"there is no workflow {name!r} in {', '.join(self._load.directories) or 'any directory'}: {reasons}"
+    def _find(self, name: str) -> Entry:
+        """Return the workflow; its file is imported again if it has changed, or failed before."""
+        entry = self._entries.get(name)
+        if entry is not None and entry.source is not None and sha256_of(entry.source) == entry.sha256:
+            return entry
+        invalidate_caches()  # what its imports lacked may be there now
+        found = self._discover(name)
+        self._entries |= {other: found.registry.entry(other) for other in found.registry}
+        if name in found.registry:
+            return found.registry.entry(name)
+        raise WorkflowLoadError(self._missing(name, found))
+
+    def _discover(self, name: str) -> Discovery:
+        if self._load.sources is None:
+            return discover([Path(directory) for directory in self._load.directories], DIALECT)
+        if name in self._load.sources:
+            return discover_file(Path(self._load.sources[name]), DIALECT)
+        return Discovery(Registry(), ())
+
+    def _missing(self, name: str, found: Discovery) -> str:
+        places = (self._load.sources or {}).get(name) or ", ".join(self._load.directories) or "any directory"
+        reasons = "; ".join(failure.message for failure in found.failures) or "no file there failed to load"
+        return f"there is no workflow {name!r} in {places}: {reasons}"
+
+
+class _Measure:
+    """What a run took; of one that never began, nothing."""
+
+    def __init__(self) -> None:
+        self._context: RunContext | None = None
+        self._started = self._ended = time.monotonic()
+
+    def begin(self, context: RunContext) -> None:
+        """Begin with the workflow's own code."""
+        self._context = context
+        memory.reset_peak()
+        self._started = time.monotonic()
+
+    def end(self) -> None:
+        """Stop the clock."""
+        self._ended = time.monotonic()
+
+    def took(self) -> protocol.Took:
+        """Sum up."""
+        device = None if self._context is None else self._context.device
+        return protocol.Took(
+            seconds=self._ended - self._started,
+            peak_memory_bytes=memory.peak_bytes(),
+            device=device or used_device(),
         )
 
 

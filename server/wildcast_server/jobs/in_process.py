@@ -52,6 +52,16 @@ class InProcessJobs(JobEngine):
                 raise ServiceUnavailableError("the server is stopping and takes no more work: submit again in a moment")
             self._waiting.put(execution_id)
 
+    def check(self) -> None:
+        """Return if the engine was started, is not stopping, and has lost none of its threads."""
+        with self._lock:
+            if self._stopping.is_set():
+                raise ServiceUnavailableError("the job engine is stopping")
+            if not self._threads:
+                raise ServiceUnavailableError("the job engine has not been started yet")
+            if dead := [thread.name for thread in self._threads if not thread.is_alive()]:
+                raise ServiceUnavailableError(f"the job engine has lost {', '.join(dead)}: restart the service")
+
     def stop(self, grace_seconds: float) -> None:
         """Take no new work, and wait for what is being done; called from a handler, it waits for the others."""
         with self._lock:

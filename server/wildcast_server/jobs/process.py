@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import IO, cast
 
 from wildcast_server.jobs.output import OutputPump
-from wildcast_server.jobs.protocol import Channel, Load
+from wildcast_server.jobs.protocol import Channel, Load, Probe
 
 EXIT_SECONDS = 5.0
 """How long a process may take to end by itself when it is asked to."""
@@ -28,8 +28,8 @@ class RunnerProcess:
 
     Parameters
     ----------
-    load
-        What the child hosts. It travels over the socket: an argument or a variable could be read by others.
+    first
+        What the child hosts, or probes. It travels over the socket: an argument or a variable could be read by others.
     logger
         Gets what the workflows print.
 
@@ -39,8 +39,10 @@ class RunnerProcess:
         If no process can be started.
     """
 
-    def __init__(self, load: Load, logger: logging.Logger) -> None:
+    def __init__(self, first: Load | Probe, logger: logging.Logger) -> None:
         self.execution_id = "runner"
+        self.is_ready = False
+        """Whether it has said that it is; set by who listens to it."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -55,7 +57,7 @@ class RunnerProcess:
         self._dead = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="runner-watch", daemon=True)
         self._watcher.start()
-        self.channel.send(load)
+        self.channel.send(first)
 
     @property
     def pid(self) -> int:

@@ -24,6 +24,16 @@ class Load(Message, frozen=True, kw_only=True):
 
     directories: tuple[str, ...]
     configs: dict[str, Any]
+    sources: dict[str, str] | None = None
+    """By workflow name: its file, the only one that is imported for it; null: the directories are searched."""
+    warm_up: tuple[str, ...] = ()
+    """The workflows to construct before anything is run."""
+
+
+class Probe(Message, frozen=True, kw_only=True):
+    """To a process that does nothing else, first: import these files."""
+
+    files: tuple[str, ...]
 
 
 class Run(Message, frozen=True, kw_only=True):
@@ -46,6 +56,35 @@ class Exit(Message, frozen=True, kw_only=True):
     """To the process: end."""
 
 
+class Importing(Message, frozen=True, kw_only=True):
+    """From a probing process: it imports this file next."""
+
+    file: str
+
+
+class Warming(Message, frozen=True, kw_only=True):
+    """From the process: it constructs this workflow next."""
+
+    workflow: str
+
+
+class Warmed(Message, frozen=True, kw_only=True):
+    """From the process: the workflow is constructed, or not, and then why."""
+
+    workflow: str
+    error: str | None = None
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """From the process: it has done what it does first."""
+
+
+class Started(Message, frozen=True, kw_only=True):
+    """From the process: the workflow is loaded and begins."""
+
+    workflow_sha256: str | None
+
+
 class Progress(Message, frozen=True, kw_only=True):
     """From the process: how far the run is."""
 
@@ -60,11 +99,18 @@ class Log(Message, frozen=True, kw_only=True):
     text: str
 
 
-class Done(Message, frozen=True, kw_only=True):
-    """From the process: the workflow returned."""
+class Took(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run took, however it ended."""
 
     seconds: float
     peak_memory_bytes: int
+    device: str
+
+
+class Done(Message, frozen=True, kw_only=True):
+    """From the process: the workflow returned."""
+
+    took: Took
 
 
 class Failed(Message, frozen=True, kw_only=True):
@@ -72,12 +118,14 @@ class Failed(Message, frozen=True, kw_only=True):
 
     message: str
     traceback: str
+    took: Took
 
 
 class Cancelled(Message, frozen=True, kw_only=True):
     """From the process: the workflow stopped because it was told to."""
 
     message: str
+    took: Took
 
 
 class NotLoaded(Message, frozen=True, kw_only=True):
@@ -86,8 +134,9 @@ class NotLoaded(Message, frozen=True, kw_only=True):
     message: str
 
 
-ToProcess = Load | Run | Cancel | Exit
-FromProcess = Progress | Log | Done | Failed | Cancelled | NotLoaded
+Outcome = Done | Failed | Cancelled | NotLoaded
+ToProcess = Load | Probe | Run | Cancel | Exit
+FromProcess = Importing | Warming | Warmed | Ready | Started | Progress | Log | Outcome
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """The runner: runs workflows in a child process that keeps them loaded, one execution after the other."""
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
+from wildcast.contract.wire import Provenance
 from wildcast_server.errors import (
     ExecutionCancelledError,
     RunnerDiedError,
@@ -19,6 +21,8 @@ from wildcast_server.errors import (
 )
 from wildcast_server.jobs import protocol
 from wildcast_server.jobs.process import EXIT_SECONDS, RunnerProcess
+from wildcast_server.jobs.surroundings import surroundings
+from wildcast_server.jobs.warm_up import follow_warm_up
 
 logger = logging.getLogger("wildcast_server.workflow")
 """Gets what workflows log and print; each record has ``execution_id``, in its text and as an attribute."""
@@ -44,32 +48,30 @@ class RunRequest:
     output_directory: Path
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunReport:
-    """What a run took."""
-
-    seconds: float
-    peak_memory_bytes: int
-    """Of the child's resident memory during the run; models that it keeps loaded count, its own children do not."""
-    host: str
-    device: str | None = None
-
-
 @dataclass
 class _Active:
     """The run that is going on."""
 
     run: int
-    execution_id: str
-    process: RunnerProcess
+    request: RunRequest
+    provenance: Provenance = field(default_factory=surroundings)
+    """What is known of it so far."""
     cancelled: bool = False
+    loaded: bool = False
+    """Whether the workflow has begun."""
     settled: bool = False
     """Whether the child has said how the run ended, and waits for the next."""
     ended: threading.Event = field(default_factory=threading.Event)
 
+    def learn(self, **facts: Any) -> None:
+        """Add to what is known."""
+        self.provenance = msgspec.structs.replace(self.provenance, **facts)
+
 
 class Runner:
-    """Runs one execution at a time in a child process, which is started at the first run and after each death.
+    """Runs one execution at a time in a child process, which is started by `warm_up` or the first run.
+
+    After a death the next run starts another, or `warm_up` does where there is something to keep warm.
 
     Parameters
     ----------
@@ -77,6 +79,11 @@ class Runner:
         Where workflows are discovered; relative ones are resolved now.
     configs
         By workflow name: the values of its ``Config``.
+    sources
+        By workflow name: its file. Then a run imports that one alone, whatever else is in `directories`, and what is
+        not named here is unknown.
+    warm_up
+        The workflows to construct in every child before it runs anything; see `warm_up`.
 
     Raises
     ------
@@ -84,9 +91,20 @@ class Runner:
         If a configuration holds what is not JSON.
     """
 
-    def __init__(self, directories: Sequence[Path], configs: Mapping[str, Any] | None = None) -> None:
-        resolved = tuple(str(Path(directory).resolve()) for directory in directories)
-        self._load = protocol.Load(directories=resolved, configs=dict(configs or {}))
+    def __init__(
+        self,
+        directories: Sequence[Path],
+        configs: Mapping[str, Any] | None = None,
+        *,
+        sources: Mapping[str, Path] | None = None,
+        warm_up: Sequence[str] = (),
+    ) -> None:
+        self._load = protocol.Load(
+            directories=tuple(str(Path(directory).resolve()) for directory in directories),
+            configs=dict(configs or {}),
+            sources=None if sources is None else {name: str(path.resolve()) for name, path in sources.items()},
+            warm_up=tuple(dict.fromkeys(warm_up)),
+        )
         try:
             protocol.encode(self._load)
         except (TypeError, ValueError) as error:
@@ -112,7 +130,16 @@ class Runner:
         process = self._process
         return process.pid if process is not None and process.is_alive else None
 
-    def run(self, request: RunRequest, on_progress: OnProgress) -> RunReport:
+    def warm_up(self) -> None:
+        """Begin, in the background, to start the child and construct the workflows that are to be warm.
+
+        A run waits for that. One that fails is logged, with its file and the reason; one that ends the child is not
+        tried again. A child that had to be killed after a run is replaced in the same way.
+        """
+        if self._load.warm_up:
+            threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
+
+    def run(self, request: RunRequest, on_progress: OnProgress) -> Provenance:
         """Run an execution and wait for its end.
 
         Parameters
@@ -120,8 +147,15 @@ class Runner:
         on_progress
             Called in this thread with the whole progress. What it raises goes on, and kills the workflow.
 
+        Returns
+        -------
+        What ran, and what it took. The peak of memory is the child's: models that it keeps loaded count, its own
+        children do not.
+
         Raises
         ------
+        WorkflowError
+            Those below; its `provenance` says what is known of the run.
         WorkflowFailedError
             If the workflow raised, or its output directory could not be made.
         WorkflowLoadError
@@ -134,17 +168,20 @@ class Runner:
         _prepare(request.output_directory)
         with self._turn:
             active = self._begin(request)
+            process: RunnerProcess | None = None
             try:
-                report = self._converse(active, request, on_progress)
-            except WorkflowError as error:
+                process = self._ready(active)
+                self._converse(process, active, on_progress)
                 if active.cancelled:
+                    raise _cancelled(active)
+            except WorkflowError as error:
+                error.provenance = active.provenance
+                if active.cancelled and not isinstance(error, ExecutionCancelledError):
                     raise _cancelled(active) from error
                 raise
             finally:
-                self._end(active)
-            if active.cancelled:
-                raise _cancelled(active)
-            return report
+                self._end(active, process)
+            return active.provenance
 
     def cancel(self, grace: float, execution_id: str | None = None) -> bool:
         """Ask the workflow that runs to stop; kill it with all that it started if it has not within `grace` seconds.
@@ -164,13 +201,16 @@ class Runner:
         """
         with self._state:
             active = self._active
-            if active is None or execution_id not in (None, active.execution_id):
+            if active is None or execution_id not in (None, active.request.execution_id):
                 return False
             active.cancelled = True
-        active.process.channel.send(protocol.Cancel(run=active.run))
-        if not active.ended.wait(grace):
-            active.process.kill()
-            active.ended.wait()
+            # From here on there is no other child for this run.
+            process = self._process
+        if process is not None:
+            process.channel.send(protocol.Cancel(run=active.run))
+        if not active.ended.wait(grace) and process is not None:
+            process.kill()
+        active.ended.wait()
         return True
 
     def close(self, grace: float = 0.0) -> None:
@@ -188,43 +228,90 @@ class Runner:
             process, self._process = self._process, None
         if process is None:
             return
-        process.channel.send(protocol.Exit())
-        process.wait(EXIT_SECONDS)
+        if process.is_ready:
+            process.channel.send(protocol.Exit())
+            process.wait(EXIT_SECONDS)
         process.kill()
         process.close()
 
+    def _warm(self) -> None:
+        with self._turn:
+            try:
+                self._ready(None)
+            except ExecutionCancelledError:
+                return
+            except RunnerDiedError as error:
+                logger.error("nothing is warm: %s", error)  # noqa: TRY400 - the sentence says it all
+
     def _begin(self, request: RunRequest) -> _Active:
         with self._state:
-            if self._closed:
-                raise ExecutionCancelledError(f"{request.execution_id} is not begun: the worker is stopping")
-            try:
-                process = self._living()
-            except OSError as error:
-                raise RunnerDiedError(f"the process that runs workflows cannot be started: {error}") from error
             self._runs += 1
-            process.execution_id = request.execution_id
-            process.output.forget()
-            self._active = _Active(self._runs, request.execution_id, process)
+            self._active = _Active(self._runs, request)
             return self._active
 
-    def _living(self) -> RunnerProcess:
-        if self._process is not None and self._process.is_alive:
-            return self._process
-        if self._process is not None:
-            self._process.close()
-        self._process = RunnerProcess(self._load, logger)
-        return self._process
+    def _ready(self, active: _Active | None) -> RunnerProcess:
+        """Return a child that has constructed what is to be warm; it is the same one until it dies."""
+        while True:
+            process = self._living(active)
+            if process.is_ready:
+                return process
+            try:
+                fatal = follow_warm_up(process)
+            except RunnerDiedError:
+                if not self._is_stopped(active):
+                    raise
+                continue  # it was killed for that, and `_living` says so
+            if fatal is not None and not self._is_stopped(active):
+                self._leave_cold(fatal, process)
 
-    def _end(self, active: _Active) -> None:
-        if not active.settled:
+    def _living(self, active: _Active | None) -> RunnerProcess:
+        with self._state:
+            if self._is_stopped(active):
+                raise ExecutionCancelledError(
+                    "nothing is begun: the execution was cancelled, or the worker is stopping"
+                )
+            if self._process is not None and self._process.is_alive:
+                return self._process
+            if self._process is not None:
+                self._process.close()
+            try:
+                self._process = RunnerProcess(self._load, logger)
+            except OSError as error:
+                raise RunnerDiedError(f"the process that runs workflows cannot be started: {error}") from error
+            return self._process
+
+    def _is_stopped(self, active: _Active | None) -> bool:
+        return self._closed or (active is not None and active.cancelled)
+
+    def _leave_cold(self, name: str, process: RunnerProcess) -> None:
+        logger.error(
+            "not warm, and not tried again: a process that constructs the workflow %r%s %s",
+            name,
+            self._place(name),
+            process.describe_death(),
+        )
+        others = tuple(other for other in self._load.warm_up if other != name)
+        self._load = msgspec.structs.replace(self._load, warm_up=others)
+
+    def _place(self, name: str) -> str:
+        path = (self._load.sources or {}).get(name)
+        return f" ({path})" if path else ""
+
+    def _end(self, active: _Active, process: RunnerProcess | None) -> None:
+        if process is not None and not active.settled:
             # Whatever the child does now, nobody listens to it: the next run gets another one.
-            active.process.kill()
+            process.kill()
         with self._state:
             self._active = None
         active.ended.set()
+        if process is not None and not active.settled:
+            self.warm_up()
 
-    def _converse(self, active: _Active, request: RunRequest, on_progress: OnProgress) -> RunReport:
-        active.process.channel.send(
+    def _converse(self, process: RunnerProcess, active: _Active, on_progress: OnProgress) -> None:
+        request = active.request
+        process.execution_id = request.execution_id
+        process.output.forget()
+        process.channel.send(
             protocol.Run(
                 run=active.run,
                 execution_id=request.execution_id,
@@ -233,35 +320,42 @@ class Runner:
                 output_directory=str(request.output_directory.resolve()),
             )
         )
-        for message in active.process.messages:
-            if isinstance(message, protocol.Log):
-                extra = {"execution_id": message.execution_id}
-                logger.log(message.level, "%s: %s", message.execution_id, message.text, extra=extra)
-            elif isinstance(message, protocol.Progress):
-                on_progress(message.progress)
-            else:
-                # A child that could not load what it was asked for begins anew: files may have changed.
-                active.settled = not isinstance(message, protocol.NotLoaded)
-                return _outcome(message)
-        raise RunnerDiedError(f"the process that ran the workflow {active.process.describe_death()}")
+        for message in process.messages:
+            match message:
+                case protocol.Log():
+                    extra = {"execution_id": message.execution_id}
+                    logger.log(message.level, "%s: %s", message.execution_id, message.text, extra=extra)
+                case protocol.Progress():
+                    on_progress(message.progress)
+                case protocol.Started():
+                    active.loaded = True
+                    active.learn(workflow_sha256=message.workflow_sha256)
+                case protocol.Done() | protocol.Failed() | protocol.Cancelled() | protocol.NotLoaded():
+                    active.settled = True
+                    _settle(active, message)
+                    return
+        what = (
+            "that ran the workflow"
+            if active.loaded
+            else f"that loaded {request.workflow!r}{self._place(request.workflow)}"
+        )
+        raise RunnerDiedError(f"the process {what} {process.describe_death()}")
 
 
-def _outcome(message: protocol.Done | protocol.Failed | protocol.Cancelled | protocol.NotLoaded) -> RunReport:
-    match message:
-        case protocol.Done():
-            return RunReport(
-                seconds=message.seconds, peak_memory_bytes=message.peak_memory_bytes, host=socket.gethostname()
-            )
+def _settle(active: _Active, outcome: protocol.Outcome) -> None:
+    if isinstance(outcome, protocol.NotLoaded):
+        raise WorkflowLoadError(outcome.message)
+    took = outcome.took
+    active.learn(device=took.device, peak_memory_bytes=took.peak_memory_bytes, compute_seconds=took.seconds)
+    match outcome:
         case protocol.Failed():
-            raise WorkflowFailedError(message.message, message.traceback)
+            raise WorkflowFailedError(outcome.message, outcome.traceback)
         case protocol.Cancelled():
-            raise ExecutionCancelledError(message.message)
-        case protocol.NotLoaded():
-            raise WorkflowLoadError(message.message)
+            raise ExecutionCancelledError(outcome.message)
 
 
 def _cancelled(active: _Active) -> ExecutionCancelledError:
-    return ExecutionCancelledError(f"{active.execution_id} was cancelled")
+    return ExecutionCancelledError(f"{active.request.execution_id} was cancelled")
 
 
 def _prepare(directory: Path) -> None:

@@ -1,5 +1,7 @@
 """The child process of a runner: ``python -m wildcast_server.jobs.runner_process <descriptor of a socket>``.
 
+The worker's first message says what it does: host workflows, or only try to import their files.
+
 Workflows run in the main thread, where signal handlers and many libraries expect to be; another thread listens.
 """
 
@@ -14,7 +16,7 @@ from io import TextIOWrapper
 
 from wildcast_server.jobs import protocol
 from wildcast_server.jobs.guard import kill_own_group, start_guard
-from wildcast_server.jobs.host import Host
+from wildcast_server.jobs.host import Host, probe
 
 Job = tuple[protocol.Run, threading.Event]
 
@@ -27,10 +29,10 @@ class Listener:
         self._messages = channel.to_process()
         self._cancelled: dict[int, threading.Event] = {}
 
-    def load(self) -> protocol.Load:
+    def first(self) -> protocol.Load | protocol.Probe:
         """Return the first message."""
         first = next(self._messages, None)
-        if isinstance(first, protocol.Load):
+        if isinstance(first, protocol.Load | protocol.Probe):
             return first
         raise SystemExit("the worker is gone, or this is not its socket")
 
@@ -90,8 +92,13 @@ def main() -> None:
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     channel = protocol.Channel(socket.socket(fileno=descriptor))
     listener = Listener(channel)
-    host = Host(listener.load(), channel)
+    first = listener.first()
     listener.start()
+    if isinstance(first, protocol.Probe):
+        probe(first, channel)
+        return
+    host = Host(first, channel)
+    host.warm_up()
     while (job := listener.jobs.get()) is not None:
         request, cancelled = job
         host.run(request, cancelled)

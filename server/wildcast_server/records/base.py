@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from wildcast.contract.status import ExecutionStatus
+from wildcast.contract.wire import Provenance
 from wildcast_server.domain.execution import Execution, PublicationRecord
 
 UNFINISHED = (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.PENDING_RESULTS)
@@ -19,10 +20,19 @@ class Changes(TypedDict, total=False):
     ended_at: datetime | None
     progress: dict[str, Any] | None
     error_message: str | None
+    provenance: Provenance | None
     new_attempt: int
     """Begins another attempt; it must be higher than the current one."""
     published: PublicationRecord
     """Of the current attempt; given when, and only when, the execution becomes `completed`."""
+
+
+class Standing(NamedTuple):
+    """Where an execution stands."""
+
+    execution: Execution
+    position: int | None
+    """How many queued executions were submitted before it; None unless it is queued itself."""
 
 
 class Records(ABC):
@@ -35,11 +45,18 @@ class Records(ABC):
     """
 
     @abstractmethod
-    def insert(self, execution: Execution) -> None:
+    def insert(self, execution: Execution, *, max_queued: int | None = None) -> None:
         """Record a new execution.
+
+        Parameters
+        ----------
+        max_queued
+            Unless fewer than so many are queued, nothing is recorded; nobody comes in between counting and recording.
 
         Raises
         ------
+        QueueFullError
+            If `max_queued` are queued already.
         RecordError
             If there is one with this id.
         ValueError
@@ -96,6 +113,14 @@ class Records(ABC):
     @abstractmethod
     def queue_position(self, execution_id: str) -> int | None:
         """Return how many queued executions were submitted before this one; None unless it is queued itself."""
+
+    @abstractmethod
+    def standings(self, execution_ids: Collection[str]) -> dict[str, Standing]:
+        """Look several executions up at once, for little more than one costs; an id that there is not is left out."""
+
+    @abstractmethod
+    def unfinished_counts(self) -> dict[ExecutionStatus, int]:
+        """Return how many executions are queued, running and being published; each of the three has its number."""
 
     @abstractmethod
     def unfinished(self) -> list[Execution]:

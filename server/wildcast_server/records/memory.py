@@ -7,11 +7,12 @@ from typing import Any, Unpack
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
-from wildcast_server.records.base import UNFINISHED, Changes, Records
+from wildcast_server.records.base import UNFINISHED, Changes, Records, Standing
 from wildcast_server.records.rules import (
     check_attempt,
     check_new,
     check_published,
+    check_queue,
     conflict,
     doubled,
     in_utc,
@@ -29,9 +30,11 @@ class MemoryRecords(Records):
         self._executions: dict[str, Execution] = {}
         self._lock = threading.Lock()
 
-    def insert(self, execution: Execution) -> None:
+    def insert(self, execution: Execution, *, max_queued: int | None = None) -> None:
         check_new(execution)
         with self._lock:
+            if max_queued is not None:
+                check_queue(len(self._queued()), max_queued)
             if execution.id in self._executions:
                 raise doubled(execution.id)
             self._executions[execution.id] = _copied(execution)
@@ -70,8 +73,22 @@ class MemoryRecords(Records):
 
     def queue_position(self, execution_id: str) -> int | None:
         with self._lock:
-            queued = [key for key, value in self._executions.items() if value.status is ExecutionStatus.QUEUED]
+            queued = self._queued()
         return queued.index(execution_id) if execution_id in queued else None
+
+    def standings(self, execution_ids: Collection[str]) -> dict[str, Standing]:
+        with self._lock:
+            places = {key: place for place, key in enumerate(self._queued())}
+            return {
+                key: Standing(_copied(self._executions[key]), places.get(key))
+                for key in execution_ids
+                if key in self._executions
+            }
+
+    def unfinished_counts(self) -> dict[ExecutionStatus, int]:
+        with self._lock:
+            statuses = [execution.status for execution in self._executions.values()]
+        return {status: statuses.count(status) for status in UNFINISHED}
 
     def unfinished(self) -> list[Execution]:
         with self._lock:
@@ -82,6 +99,9 @@ class MemoryRecords(Records):
 
     def close(self) -> None:
         return
+
+    def _queued(self) -> list[str]:
+        return [key for key, value in self._executions.items() if value.status is ExecutionStatus.QUEUED]
 
     def _find(self, execution_id: str) -> Execution:
         try:

@@ -1,6 +1,6 @@
 """Every query on the records, by name. Values are bound when it is executed."""
 
-from sqlalchemy import ColumnElement, Select, Update, and_, bindparam, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, and_, bindparam, func, insert, literal, select, update
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.records.base import UNFINISHED
@@ -19,7 +19,14 @@ EXECUTION = select(
 
 EXECUTION_BY_ID = EXECUTION.where(_E.id == bindparam("execution_id"))
 
-UNFINISHED_EXECUTIONS = EXECUTION.where(_E.status.in_([status.value for status in UNFINISHED])).order_by(_E.sequence)
+EXECUTIONS_BY_ID = EXECUTION.where(_E.id.in_(bindparam("execution_ids", expanding=True)))
+
+_UNFINISHED = _E.status.in_([status.value for status in UNFINISHED])
+
+UNFINISHED_EXECUTIONS = EXECUTION.where(_UNFINISHED).order_by(_E.sequence)
+
+UNFINISHED_COUNTS = select(_E.status, func.count().label("number")).where(_UNFINISHED).group_by(_E.status)
+"""A row for each status that any execution has."""
 
 SET_PROGRESS = (
     update(executions)
@@ -31,7 +38,20 @@ SET_PROGRESS = (
     .values(progress=bindparam("new_progress", type_=_E.progress.type))
 )
 
+QUEUED = select(func.count()).select_from(executions).where(_E.status == ExecutionStatus.QUEUED.value)
+"""How many executions wait."""
+
+QUEUE = (
+    select(_E.sequence)
+    .where(_E.status == ExecutionStatus.QUEUED.value, _E.sequence <= bindparam("last"))
+    .order_by(_E.sequence)
+)
+"""The queue up to one place, from the index alone: for many positions at once, cheaper than to count each."""
+
 PING = select(literal(1))
+
+_QUEUE_LOCK = 0x77696C6463617374
+"""Among Postgres' advisory locks, which the whole database shares: "wildcast" in ASCII."""
 
 
 def _queued_before() -> Select[int]:
@@ -48,6 +68,12 @@ def _queued_before() -> Select[int]:
 
 QUEUE_POSITION = _queued_before()
 """One row with the number of queued executions before this one; none unless it is queued."""
+
+
+def lock_queue(connection: Connection) -> None:
+    """Let no other transaction that counts the queue in until this one ends; in SQLite every writer does that."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK)))
 
 
 def change_execution(

@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping
 
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import Publication, Upload
+from wildcast.contract.wire import Provenance, Publication, Upload
 from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
 from wildcast_server.records.base import Changes
 from wildcast_server.records.rules import in_utc, plain_json, plain_text
@@ -20,6 +20,7 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
     "error_message": plain_text,
     "started_at": in_utc,
     "ended_at": in_utc,
+    "provenance": msgspec.to_builtins,
 }
 """How a column's value is made ready for it."""
 
@@ -38,6 +39,7 @@ def execution_row(execution: Execution) -> dict[str, Any]:
         "ended_at": in_utc(execution.ended_at),
         "progress": plain_json(execution.progress),
         "error_message": plain_text(execution.error_message),
+        "provenance": msgspec.to_builtins(execution.provenance),
     }
 
 
@@ -84,6 +86,7 @@ def execution_of(row: RowMapping) -> Execution:
         ended_at=row["ended_at"],
         progress=row["progress"],
         error_message=row["error_message"],
+        provenance=msgspec.convert(row["provenance"], Provenance | None),
         published=None if row["storage_type"] is None else _publication_of(row),
     )
 

@@ -8,8 +8,11 @@ from typing import Any
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
-from wildcast_server.errors import RecordError, StatusConflictError, UnknownExecutionError
+from wildcast_server.errors import QueueFullError, RecordError, StatusConflictError, UnknownExecutionError
 from wildcast_server.records.base import Changes
+
+RETRY_AFTER_SECONDS = 30
+"""When to try a full queue again: a workflow's run takes minutes, and a place is free when one begins."""
 
 
 def legal_sources(
@@ -39,6 +42,16 @@ def check_new(execution: Execution) -> None:
     """Hold that a new execution has no publication yet; raises `ValueError`."""
     if execution.published is not None:
         raise ValueError(f"execution {execution.id} cannot begin with a publication")
+
+
+def check_queue(queued: int, max_queued: int) -> None:
+    """Hold that one more may wait; raises `QueueFullError`."""
+    if queued >= max_queued:
+        raise QueueFullError(
+            f"{queued} executions are waiting, and the server lets no more than {max_queued} wait: "
+            f"submit again in {RETRY_AFTER_SECONDS} seconds or later",
+            RETRY_AFTER_SECONDS,
+        )
 
 
 def conflict(execution: Execution, to: ExecutionStatus) -> StatusConflictError:

@@ -1,7 +1,8 @@
 """Records in a database."""
 # ruff: noqa: D102 - the port's docstrings hold for the methods here
 
-from collections.abc import Collection, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Unpack
 
@@ -11,13 +12,14 @@ from sqlalchemy.exc import IntegrityError
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
 from wildcast_server.records import queries
-from wildcast_server.records.base import Changes, Records
+from wildcast_server.records.base import UNFINISHED, Changes, Records, Standing
 from wildcast_server.records.engine import reading, translated
 from wildcast_server.records.rows import changed_columns, execution_of, execution_row, publication_row
 from wildcast_server.records.rules import (
     check_attempt,
     check_new,
     check_published,
+    check_queue,
     conflict,
     doubled,
     legal_sources,
@@ -39,9 +41,12 @@ class SqlRecords(Records):
         self._engine = engine
         self._reading = reading(engine)
 
-    def insert(self, execution: Execution) -> None:
+    def insert(self, execution: Execution, *, max_queued: int | None = None) -> None:
         check_new(execution)
         with self._write() as connection:
+            if max_queued is not None:
+                queries.lock_queue(connection)
+                check_queue(connection.execute(queries.QUEUED).scalar_one(), max_queued)
             try:
                 connection.execute(queries.INSERT_EXECUTION, execution_row(execution))
             except IntegrityError as error:
@@ -82,6 +87,19 @@ class SqlRecords(Records):
         with self._read() as connection:
             return connection.execute(queries.QUEUE_POSITION, {"execution_id": execution_id}).scalar_one_or_none()
 
+    def standings(self, execution_ids: Collection[str]) -> dict[str, Standing]:
+        with self._read() as connection:
+            ids = {"execution_ids": list(execution_ids)}
+            rows = connection.execute(queries.EXECUTIONS_BY_ID, ids).mappings().all()
+            waiting = [row["sequence"] for row in rows if row["status"] == ExecutionStatus.QUEUED.value]
+            queue = connection.execute(queries.QUEUE, {"last": max(waiting)}).scalars().all() if waiting else []
+        return {row["id"]: Standing(execution_of(row), _place(queue, row["sequence"])) for row in rows}
+
+    def unfinished_counts(self) -> dict[ExecutionStatus, int]:
+        with self._read() as connection:
+            found = {row.status: row.number for row in connection.execute(queries.UNFINISHED_COUNTS)}
+        return {status: found.get(status.value, 0) for status in UNFINISHED}
+
     def unfinished(self) -> list[Execution]:
         with self._read() as connection:
             return [execution_of(row) for row in connection.execute(queries.UNFINISHED_EXECUTIONS).mappings()]
@@ -102,6 +120,12 @@ class SqlRecords(Records):
     def _read(self) -> Iterator[Connection]:
         with translated(), self._reading.connect() as connection:
             yield connection
+
+
+def _place(queue: Sequence[int], sequence: int) -> int | None:
+    """Return where in the queue, which is in order, an execution waits; None if it does not, or not any more."""
+    place = bisect_left(queue, sequence)
+    return place if place < len(queue) and queue[place] == sequence else None
 
 
 def _find(connection: Connection, execution_id: str) -> Execution:

@@ -69,6 +69,7 @@ executions = Table(
     Column("ended_at", UtcDateTime),
     Column("progress", JsonValue),
     Column("error_message", Text),
+    Column("provenance", JsonValue),
     Index(None, "status", "sequence"),
 )
 

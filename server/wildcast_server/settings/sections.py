@@ -91,6 +91,10 @@ class WorkflowSettings(Section):
     """The names that clients may use; None exposes all."""
     config: NestedMapping = Field(default={}, repr=False)
     """By workflow name: the values of that workflow's own ``Config``."""
+    warm_up: Names = ()
+    """The names of those that are constructed when the service starts, before their first execution."""
+    max_queued: WholeNumber = Field(default=1000, ge=1)
+    """How many executions may wait; further submissions are refused."""
 
 
 class ResultSettings(Section):

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 import msgspec
 
 from wildcast.contract.status import ExecutionStatus
+from wildcast.contract.wire import Provenance
 from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
 from wildcast_server.errors import (
     ExecutionCancelledError,
     ServiceUnavailableError,
     StatusConflictError,
     WildcastServerError,
+    WorkflowError,
     WorkflowFailedError,
 )
-from wildcast_server.jobs import JobEngine, Runner, RunRequest
+from wildcast_server.jobs import JobEngine, Runner, RunRequest, surroundings
 from wildcast_server.publish import Published
 from wildcast_server.records import Records
 
@@ -52,20 +55,24 @@ class RunExecution:
     def __call__(self, execution_id: str) -> None:
         """Run it; a failure ends in the record, not in an exception."""
         try:
-            execution = self.records.change(
-                execution_id, expected=ExecutionStatus.QUEUED, to=ExecutionStatus.RUNNING, started_at=utc_now()
-            )
+            execution = self._begin(self.records.get(execution_id))
         except StatusConflictError as conflict:
             logger.info("%s is not run: %s", execution_id, conflict)
             return
         directory = self.output_root / execution.id
         logger.info("%s runs: %s, attempt %d", execution.id, execution.workflow_name, execution.attempt)
         try:
-            self._compute(execution, directory)
-            execution = self._advance(execution, ExecutionStatus.PENDING_RESULTS)
+            ran = self._compute(execution, directory)
+            computed = time.monotonic()
+            execution = self._advance(execution, ExecutionStatus.PENDING_RESULTS, provenance=ran)
             published = self.publish(directory, execution)
-            record = as_record(published, execution.attempt)
-            self._advance(execution, ExecutionStatus.COMPLETED, ended_at=utc_now(), published=record)
+            self._advance(
+                execution,
+                ExecutionStatus.COMPLETED,
+                ended_at=utc_now(),
+                published=as_record(published, execution.attempt),
+                provenance=msgspec.structs.replace(ran, publish_seconds=time.monotonic() - computed),
+            )
         except StatusConflictError as conflict:
             logger.warning("%s was changed by somebody else while it ran: %s", execution_id, conflict)
         except ExecutionCancelledError:
@@ -77,7 +84,19 @@ class RunExecution:
             logger.info("%s completed: %d files, %d bytes at %s", execution.id, size.files, size.bytes, size.prefix)
             self._clean_up(directory, published)
 
-    def _compute(self, execution: Execution, directory: Path) -> None:
+    def _begin(self, execution: Execution) -> Execution:
+        started = utc_now()
+        waited = max(0.0, (started - execution.created_at).total_seconds())
+        return self.records.change(
+            execution.id,
+            expected=ExecutionStatus.QUEUED,
+            to=ExecutionStatus.RUNNING,
+            started_at=started,
+            # At once, so that it is known where a run is, and was when its host is lost.
+            provenance=msgspec.structs.replace(surroundings(), queued_seconds=waited),
+        )
+
+    def _compute(self, execution: Execution, directory: Path) -> Provenance:
         # What an earlier attempt left is not this attempt's output; the runner refuses what cannot be removed.
         shutil.rmtree(directory, ignore_errors=True)
         request = RunRequest(
@@ -86,7 +105,8 @@ class RunExecution:
             parameters=execution.parameters,
             output_directory=directory,
         )
-        self.runner.run(request, lambda progress: self._record_progress(execution, progress))
+        ran = self.runner.run(request, lambda progress: self._record_progress(execution, progress))
+        return _with_waiting(ran, execution)
 
     def _record_progress(self, execution: Execution, progress: dict[str, Any]) -> None:
         try:
@@ -107,8 +127,10 @@ class RunExecution:
         else:
             logger.error("%s failed: %s", execution.id, error, exc_info=not isinstance(error, WildcastServerError))
         reason = str(error) if isinstance(error, WildcastServerError) else f"{type(error).__name__}: {error}"
+        ran = error.provenance if isinstance(error, WorkflowError) else None
+        known = execution.provenance if ran is None else _with_waiting(ran, execution)
         try:
-            self._advance(execution, ExecutionStatus.FAILED, ended_at=utc_now(), error_message=reason)
+            self._advance(execution, ExecutionStatus.FAILED, ended_at=utc_now(), error_message=reason, provenance=known)
         except StatusConflictError as conflict:
             logger.warning("%s was ended by somebody else: %s", execution.id, conflict)
         except ServiceUnavailableError as outage:
@@ -122,6 +144,12 @@ class RunExecution:
             shutil.rmtree(directory)
         except OSError as error:
             logger.warning("%s is published and could not be removed (%s): remove it by hand", directory, error)
+
+
+def _with_waiting(ran: Provenance, execution: Execution) -> Provenance:
+    """Add to what the runner knows how long the execution has waited."""
+    begun = execution.provenance
+    return msgspec.structs.replace(ran, queued_seconds=None if begun is None else begun.queued_seconds)
 
 
 def as_record(published: Published, attempt: int) -> PublicationRecord:
@@ -150,6 +178,7 @@ def put_back(records: Records, execution: Execution) -> None:
             attempt=execution.attempt,
             started_at=None,
             progress=None,
+            provenance=None,
         )
     except StatusConflictError as conflict:
         logger.warning("%s was changed by somebody else while it ran: %s", execution.id, conflict)
@@ -195,5 +224,6 @@ def _requeue(records: Records, execution: Execution) -> bool:
         new_attempt=execution.attempt + 1,
         started_at=None,
         progress=None,
+        provenance=None,
     )
     return True

@@ -31,6 +31,8 @@ class Submit:
         Where output directories are made.
     min_free_bytes
         Below this much free space on the disk of `output_root`, nothing is accepted.
+    max_queued
+        How many executions may wait; None for any number.
     """
 
     workflows: Registry
@@ -38,6 +40,7 @@ class Submit:
     jobs: JobEngine
     output_root: Path
     min_free_bytes: int
+    max_queued: int | None = None
 
     def __call__(self, workflow_name: str, parameters: Mapping[str, Any]) -> tuple[Execution, int | None]:
         """Record an execution and queue it.
@@ -52,6 +55,8 @@ class Submit:
             If no exposed workflow has that name.
         InvalidParametersError
             If the workflow does not accept the parameters.
+        QueueFullError
+            If `max_queued` executions wait already.
         ServiceUnavailableError
             If the disk is too full to run anything, or the engine takes nothing.
         """
@@ -59,7 +64,7 @@ class Submit:
         validated = validate(workflow, parameters)
         self._check_disk()
         execution = Execution(id=new_execution_id(), workflow_name=workflow_name, parameters=to_json(validated))
-        self.records.insert(execution)
+        self.records.insert(execution, max_queued=self.max_queued)
         # Before a worker can take it: the answer says `queued`, and a queued execution has a position.
         position = self.records.queue_position(execution.id)
         self._enqueue(execution)

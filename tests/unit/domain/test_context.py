@@ -103,3 +103,33 @@ def test_a_notebook_needs_no_collaborators(tmp_path):
     context.progress(1, 2)
     context.logger.debug("nothing to see")
     assert not context.cancelled
+
+
+def test_a_device_can_be_told(tmp_path):
+    """It is none until the workflow says, and the last word counts."""
+    context = RunContext("exec_1_00000000", tmp_path)
+    assert context.device is None
+    context.device = "cuda:0"
+    context.device = "cuda:1 (Grünes Board)"
+    assert context.device == "cuda:1 (Grünes Board)"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("", ValueError),
+        ("  ", ValueError),
+        ("x" * 201, ValueError),
+        ("a\nb", ValueError),
+        ("\udcff", ValueError),
+        (0, TypeError),
+        (None, TypeError),
+    ],
+)
+def test_what_is_no_name_of_a_device_is_refused(tmp_path, name, error):
+    """What cannot be shown in one line is an error of the workflow, and what was told before stands."""
+    context = RunContext("exec_1_00000000", tmp_path)
+    context.device = "cpu"
+    with pytest.raises(error, match="device"):
+        context.device = name
+    assert context.device == "cpu"

@@ -1,12 +1,16 @@
 """Discovery of workflows in directories."""
 
+import hashlib
+import os
 import re
 import sys
+from contextlib import contextmanager
 
 import pytest
 
-from wildcast_server.domain.discovery import discover
-from wildcast_server.errors import SettingsError
+from wildcast_server import Workflow
+from wildcast_server.domain.discovery import discover, discover_file, sha256_of, workflow_files
+from wildcast_server.errors import SettingsError, WorkflowLoadError
 
 GOOD = """
 from wildcast_server import Workflow, workflow
@@ -115,3 +119,94 @@ def test_pydantic_and_dataclasses_find_the_module(tmp_path):
     found = discover([write(tmp_path, a=text)])
     assert (found.registry.names(), found.failures) == (["f"], ())
     assert list(found.registry.get("f").Parameters.model_fields) == ["n"]
+
+
+def test_the_hash_is_the_files(tmp_path):
+    """Each workflow of a file has the hash of the bytes that were imported."""
+    found = discover([write(tmp_path, one=GOOD.format(name="a"))])
+    expected = hashlib.sha256((tmp_path / "one.py").read_bytes()).hexdigest()
+    assert [found.registry.entry(name).sha256 for name in found.registry] == [expected] * 2
+    assert sha256_of(tmp_path / "one.py") == expected
+    assert sha256_of(tmp_path / "gone.py") is None
+
+
+def test_a_quick_edit_is_seen(tmp_path):
+    """What is imported is the file as it is, also if an edit left its size and its time as they were."""
+    path = write(tmp_path, one=GOOD.format(name="a")) / "one.py"
+    discover_file(path)
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_text(GOOD.format(name="b"))
+    os.utime(path, ns=times)
+    assert discover_file(path).registry.names() == ["b", "f_b"]
+    assert [found.name for found in tmp_path.iterdir()] == ["one.py"]
+
+
+def test_a_refused_file_is_not_imported(tmp_path):
+    """It is a failure with its reason; the others are loaded."""
+    write(tmp_path, a="import os; os._exit(1)", b=GOOD.format(name="b"))
+    found = discover([tmp_path], refused={tmp_path / "a.py": "it ends its process"})
+    assert found.registry.names() == ["b", "f_b"]
+    assert [failure.message for failure in found.failures] == [
+        f"{tmp_path / 'a.py'} cannot be imported: it ends its process"
+    ]
+
+
+def test_the_files_are_those_that_are_loaded(tmp_path):
+    """They can be listed without importing anything."""
+    write(tmp_path / "x", b="1/0", a="1/0", _c="1/0")
+    assert workflow_files([tmp_path / "x", tmp_path / "x"]) == [tmp_path / "x" / "a.py", tmp_path / "x" / "b.py"]
+
+
+class Foreign:
+    """A dialect of classes with a method `compute`, which a name in `sys.modules` surrounds."""
+
+    def __init__(self) -> None:
+        self.log = []
+
+    @contextmanager
+    def importing(self, path):
+        sys.modules["wildcast_foreign"] = sys
+        self.log.append(path.name)
+        try:
+            yield
+        finally:
+            del sys.modules["wildcast_foreign"]
+
+    def workflows(self, module):
+        assert "wildcast_foreign" in sys.modules
+        for name, value in vars(module).items():
+            if name == "Raises":
+                raise LookupError("the dialect met something")
+            if name == "Bad":
+                yield WorkflowLoadError("Bad has no name")
+            if hasattr(value, "compute"):
+                yield type(name, (Workflow,), {"name": name, "run": lambda *_: None})
+
+
+def test_another_dialect_is_understood(tmp_path):
+    """Its names exist while a file is imported, and its classes come as workflows beside our own."""
+    write(tmp_path, a=GOOD.format(name="a") + "import wildcast_foreign\nclass Theirs:\n  compute = 1\n")
+    dialect = Foreign()
+    found = discover([tmp_path], dialect)
+    assert (found.registry.names(), found.failures) == (["Theirs", "a", "f_a"], ())
+    assert found.registry.source("Theirs") == tmp_path / "a.py"
+    assert (dialect.log, "wildcast_foreign" in sys.modules) == (["a.py"], False)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "left"),
+    [
+        ("1 / 0", "ZeroDivisionError", []),
+        ("Bad = 1\nclass Good:\n  compute = 1", "Bad has no name", ["Good"]),
+        ("class Good:\n  compute = 1\nRaises = 1", "the dialect met something", []),
+    ],
+)
+def test_what_a_dialect_cannot_use_names_the_file(tmp_path, text, reason, left):
+    """An import that fails, a class that cannot be used and a dialect that raises are failures of that file alone."""
+    write(tmp_path, a=text, b=GOOD.format(name="b"))
+    found = discover([tmp_path], Foreign())
+    assert found.registry.names() == [*left, "b", "f_b"]
+    (failure,) = found.failures
+    assert reason in failure.message
+    assert str(tmp_path / "a.py") in failure.message
+    assert "wildcast_foreign" not in sys.modules

@@ -7,12 +7,25 @@ import pytest
 
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import Publication, Upload
+from wildcast.contract.wire import Provenance, Publication, Upload
 from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
-from wildcast_server.errors import RecordError, StatusConflictError, UnknownExecutionError
+from wildcast_server.errors import QueueFullError, RecordError, StatusConflictError, UnknownExecutionError
 from wildcast_server.records import Records
 
 S = ExecutionStatus
+
+RAN = Provenance(
+    host="node-7",
+    wildcast="1.2.3",
+    python="3.12.1",
+    platform="Linux",
+    workflow_sha256="ab" * 32,
+    device="cuda:0 (a card)",
+    peak_memory_bytes=2**40,
+    queued_seconds=0.25,
+    compute_seconds=1.5,
+    publish_seconds=None,
+)
 
 
 def execution(number: int = 1, **fields: object) -> Execution:
@@ -228,6 +241,39 @@ def test_an_error_message_of_strange_characters_is_recorded(records: Records):
     records.insert(execution())
     records.change(execution().id, expected=S.QUEUED, to=S.FAILED, error_message="a\0b\udcff ü")
     assert records.get(execution().id).error_message == "a\ufffdb? ü"
+
+
+def test_what_ran_is_recorded(records: Records):
+    """Every member comes back, also that of an execution that fails; a new attempt may begin with none."""
+    records.insert(execution())
+    assert records.change(execution().id, expected=S.QUEUED, to=S.RUNNING, provenance=RAN).provenance == RAN
+    assert advance(records, execution().id, S.FAILED).provenance == RAN
+    assert records.get(execution().id).provenance == RAN
+
+
+def test_what_ran_can_be_emptied_and_inserted(records: Records):
+    """None is a value here too, and a new execution may bring one along."""
+    records.insert(execution(provenance=RAN))
+    assert records.get(execution().id).provenance == RAN
+    assert records.change(execution().id, expected=S.QUEUED, to=S.RUNNING, provenance=None).provenance is None
+
+
+def test_a_full_queue_takes_no_more(records: Records):
+    """What would be one too many is not recorded; the sentence has the bound, and when to come again."""
+    for number in range(2):
+        records.insert(execution(number), max_queued=2)
+    with pytest.raises(QueueFullError, match="no more than 2") as caught:
+        records.insert(execution(2), max_queued=2)
+    assert caught.value.retry_after > 0
+    assert [found.id for found in records.unfinished()] == [execution(number).id for number in range(2)]
+
+
+def test_only_what_is_queued_fills_the_queue(records: Records):
+    """A place is free as soon as an execution begins."""
+    records.insert(execution(0), max_queued=1)
+    advance(records, execution(0).id, S.RUNNING)
+    records.insert(execution(1), max_queued=1)
+    assert records.queue_position(execution(1).id) == 0
 
 
 def test_positions_count_those_queued_before(records: Records):

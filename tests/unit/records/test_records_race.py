@@ -9,7 +9,7 @@ import pytest
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
-from wildcast_server.errors import StatusConflictError
+from wildcast_server.errors import QueueFullError, StatusConflictError
 from wildcast_server.records import Records, SqlRecords, ensure_schema, open_engine
 
 THREADS = 16
@@ -90,6 +90,23 @@ def test_writers_wait_for_each_other(engines):
     found = records[0].unfinished()
     assert len(found) == THREADS * 5
     assert all(execution.progress is not None for execution in found)
+
+
+def test_a_bounded_queue_never_overflows(engines):
+    """Sixteen threads of two engines that submit at once get exactly as many places as there are."""
+    ensure_schema(engines[0])
+    records = [SqlRecords(engine) for engine in engines]
+
+    def submit(index: int) -> bool:
+        new = Execution(id=f"exec_{index}_00000000", workflow_name="w", parameters={})
+        try:
+            records[index % 2].insert(new, max_queued=5)
+        except QueueFullError:
+            return False
+        return True
+
+    assert together(submit).count(True) == 5
+    assert len(records[0].unfinished()) == 5
 
 
 def test_processes_that_start_together_make_the_schema_once(engines):

@@ -1,11 +1,14 @@
 """The schema's version, and its migrations."""
 
 import io
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -67,7 +70,7 @@ def test_a_fresh_database_is_like_a_migrated_one(engine: Engine, tmp_path: Path)
 
 
 def test_postgres_gets_the_same_schema(engine: Engine):
-    """The statements of the migrations are those of the tables in Postgres' dialect too."""
+    """The statements of the migrations come to those of the tables in Postgres' dialect too."""
     dialect, written = postgresql.dialect(), io.StringIO()
     options = {"as_sql": True, "output_buffer": written}
     with Operations.context(MigrationContext.configure(dialect_name="postgresql", opts=options)), engine.begin() as own:
@@ -78,7 +81,23 @@ def test_postgres_gets_the_same_schema(engine: Engine):
         *(CreateTable(table).compile(dialect=dialect) for table in tables),
         *(CreateIndex(index).compile(dialect=dialect) for table in tables for index in table.indexes),
     ]
-    assert _statements(written.getvalue()) == _statements(";".join(map(str, made)))
+    assert _with_added_columns(_statements(written.getvalue())) == _statements(";".join(map(str, made)))
+
+
+ADDED = re.compile(r"ALTER TABLE (\w+) ADD COLUMN (.*)")
+
+
+def _with_added_columns(statements: set[str]) -> set[str]:
+    """Put each column that is added later where the table's own definition has it: behind the others."""
+    additions = {statement: match for statement in statements if (match := ADDED.fullmatch(statement))}
+    remaining = statements - set(additions)
+    for table, column in (match.groups() for match in additions.values()):
+        head = f"CREATE TABLE {table} ("
+        remaining = {
+            text.replace(", CONSTRAINT", f", {column}, CONSTRAINT", 1) if text.startswith(head) else text
+            for text in remaining
+        }
+    return remaining
 
 
 def _statements(text: str) -> set[str]:
@@ -105,8 +124,8 @@ def test_ensuring_twice_keeps_what_is_there(engine: Engine):
 def test_an_older_schema_is_refused_with_the_command_that_mends_it(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     """The operator is told what to run."""
     ensure_schema(engine)
-    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
-    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9999"))
+    monkeypatch.setattr(schema, "HEAD", "9999")
     with pytest.raises(SchemaMismatchError, match=r"older wildcast.*wildcast-server migrate"):
         ensure_schema(engine)
 
@@ -144,6 +163,33 @@ def test_migrating_is_repeatable(engine: Engine):
     migrate(engine)
     assert definitions(engine) == before
     ensure_schema(engine)
+
+
+EXECUTION_OF_0001 = """
+INSERT INTO executions (id, workflow_name, parameters, owner, status, attempt, created_at, progress)
+VALUES ('exec_1_00000001', 'w', '{"n": 1}', 'ann', 'completed', 2, '2026-01-02 03:04:05.000000', '{"a": 1}')
+"""
+
+PUBLICATION_OF_0001 = """
+INSERT INTO publications
+    (execution_id, attempt, storage_type, prefix, files, bytes, manifest, verified, datasets, committed_at)
+VALUES ('exec_1_00000001', 2, 's3', 'outputs/x', 1, 5, 'm', 'local', '[]', '2026-01-02 03:05:00.000000')
+"""
+
+
+def test_migrating_keeps_what_was_recorded(engine: Engine):
+    """Executions of the first version's database are all there afterwards; what ran them is not known."""
+    with engine.begin() as connection:
+        command.upgrade(schema._alembic_config(connection), "0001")
+    run(engine, EXECUTION_OF_0001)
+    run(engine, PUBLICATION_OF_0001)
+    migrate(engine)
+    ensure_schema(engine)
+    found = SqlRecords(engine).get("exec_1_00000001")
+    assert (found.parameters, found.progress, found.owner, found.attempt) == ({"n": 1}, {"a": 1}, "ann", 2)
+    assert found.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert found.published.publication.prefix == "outputs/x"
+    assert found.provenance is None
 
 
 def test_a_failed_migration_leaves_the_database_as_it_was(engine: Engine, monkeypatch: pytest.MonkeyPatch):

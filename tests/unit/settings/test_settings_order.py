@@ -237,9 +237,14 @@ def test_workflow_directories_come_as_a_search_path(load, tmp_path: Path, text: 
 
 def test_lists_come_with_commas(load):
     """Names in a variable are separated by commas."""
-    environ = {"WILDCAST_WORKFLOWS__EXPOSED": "a, b,", "WILDCAST_EDGE__CORS_ORIGINS": '["http://a", "http://b:1/"]'}
+    environ = {
+        "WILDCAST_WORKFLOWS__EXPOSED": "a, b,",
+        "WILDCAST_WORKFLOWS__WARM_UP": "b,c",
+        "WILDCAST_EDGE__CORS_ORIGINS": '["http://a", "http://b:1/"]',
+    }
     settings = load(environ=environ).settings
     assert settings.workflows.exposed == ("a", "b")
+    assert settings.workflows.warm_up == ("b", "c")
     assert settings.edge.cors_origins == ("http://a", "http://b:1")
 
 

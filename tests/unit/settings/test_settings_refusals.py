@@ -31,6 +31,7 @@ MIB = 1024 * 1024
         ("data_dir", "", "must be a path"),
         ("data_dir", 5, "must be a path"),
         ("workflows.directories", "[", "must be JSON"),
+        ("workflows.max_queued", 0, "at least 1"),
         ("workflows.config", {"w": 5}, "must be a mapping"),
         ("workflows.config", "{", "must be JSON"),
         ("results.min_free_disk_bytes", -1, "at least 0"),
