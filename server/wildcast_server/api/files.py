@@ -1,6 +1,7 @@
 """Sending single files of a result."""
 
 import re
+from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from urllib.parse import unquote
 
@@ -9,14 +10,24 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from wildcast.contract.naming import InvalidPathError
+from wildcast.contract.wire import Pending
+from wildcast_server.api.documented import bytes_of, errors_of, json_of, nothing_of
 from wildcast_server.api.routes import readable
 from wildcast_server.errors import NotFoundError, StoreIoError
-from wildcast_server.http.conditions import is_not_modified, quoted_etag, range_holds
+from wildcast_server.http.conditions import condition_status, quoted_etag, range_holds
+from wildcast_server.http.disposition import content_disposition
 from wildcast_server.http.media_types import cache_control, content_type
 from wildcast_server.http.problems import problem
-from wildcast_server.http.ranges import parse_range, resolve
-from wildcast_server.http.responses import Representation, head_response, not_modified_response, object_response
-from wildcast_server.store import ByteRange
+from wildcast_server.http.ranges import Requested, Span, parse_ranges, resolve_all
+from wildcast_server.http.responses import (
+    Representation,
+    close,
+    head_response,
+    not_modified_response,
+    object_response,
+    ranges_response,
+)
+from wildcast_server.store import ByteRange, ObjectInfo
 from wildcast_server.usecases.results import Results, ServedFile
 
 AMBIGUOUS = re.compile(r"%2f|%5c|%00", re.IGNORECASE)
@@ -31,6 +42,27 @@ PATH_PARAMETER = {
 }
 """The documentation of what `_path_as_sent` reads."""
 
+DESCRIPTION = """
+Sends any file that `output_files` lists. `Range` may name up to 100 ranges; they, `If-Range` and the conditions
+`If-Match`, `If-None-Match`, `If-Modified-Since` and `If-Unmodified-Since` mean what RFC 9110 says. HEAD has the
+headers alone.
+
+Where results lie in object storage, the answer is a redirect to the file's signed URL, made for this request.
+"""
+
+ANSWERS = (
+    bytes_of(200, "The whole file.", headers={"ETag": "The file's version.", "Content-Disposition": "Its name."})
+    | bytes_of(
+        206,
+        "The range that was asked for; several come as `multipart/byteranges`, those that overlap or touch as one.",
+        headers={"Content-Range": "Where a single range lies, and the size of the file."},
+    )
+    | json_of(202, Pending, "The execution has not completed yet.", headers={"Retry-After": "In how many seconds."})
+    | nothing_of(304, "The client has this version already.")
+    | nothing_of(307, "The file lies in object storage.", headers={"Location": "Its signed URL."})
+    | errors_of(400, 404, 412, 416, 502, 503)
+)
+
 BEFORE_PATH = 6
 """The slashes of a URL's path before that of the file: ``/v1/infer/{workflow_name}/{execution_id}/results/``."""
 
@@ -43,6 +75,8 @@ def file_routes(results: Results) -> APIRouter:
         router,
         "/{workflow_name}/{execution_id}/results/{path:path}",
         summary="One file of a result",
+        description=DESCRIPTION,
+        responses=ANSWERS,
         openapi_extra={"parameters": [PATH_PARAMETER]},
     )
     async def file(workflow_name: str, execution_id: str, request: Request) -> Response:
@@ -80,26 +114,57 @@ async def _send_or_say_lost(request: Request, file: ServedFile) -> Response:
 
 async def _send(request: Request, file: ServedFile) -> Response:
     info = await run_in_threadpool(file.store.head, file.key)
-    etag = quoted_etag(info.etag)
     shown = Representation(
         size=info.size,
         etag=info.etag,
         last_modified=info.last_modified,
         content_type=content_type(file.key),
         cache_control=cache_control(file.key),
+        disposition=content_disposition(file.key),
     )
-    if is_not_modified(request.headers, etag, info.last_modified):
+    etag = quoted_etag(info.etag)
+    status = condition_status(request.headers, etag, info.last_modified)
+    if status is HTTPStatus.PRECONDITION_FAILED:
+        return _changed(etag)
+    if status is HTTPStatus.NOT_MODIFIED:
         return not_modified_response(shown)
     if request.method == "HEAD":
         return head_response(shown)
-    requested = parse_range(request.headers.get("range"))
-    if not range_holds(request.headers.get("if-range"), etag, info.last_modified):
-        requested = None
-    span = resolve(requested, info.size)
-    if span is None:
-        sentence = f"the file has {info.size} bytes, and the range begins behind them"
-        headers = {"Content-Range": f"bytes */{info.size}"}
-        return problem(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, sentence, headers=headers)
-    if requested is None:
-        return object_response(shown, (await file.store.stream(file.key)).chunks)
-    return object_response(shown, (await file.store.stream(file.key, ByteRange(span.start, span.stop))).chunks, span)
+    holds = range_holds(request.headers.get("if-range"), etag, info.last_modified)
+    requested = parse_ranges(request.headers.get("range")) if holds else ()
+    return await _send_ranges(file, info, shown, requested)
+
+
+def _changed(etag: str | None) -> Response:
+    headers = {"Cache-Control": "no-store"} if etag is None else {"Cache-Control": "no-store", "ETag": etag}
+    sentence = "the file is another version than the one that the request names"
+    return problem(HTTPStatus.PRECONDITION_FAILED, sentence, headers=headers)
+
+
+async def _send_ranges(
+    file: ServedFile, info: ObjectInfo, shown: Representation, requested: Sequence[Requested]
+) -> Response:
+    async def open_span(span: Span) -> AsyncIterator[bytes]:
+        return await _read(file, info, ByteRange(span.start, span.stop))
+
+    spans = resolve_all(requested, info.size)
+    match spans:
+        case [] if requested:
+            sentence = f"the file has {info.size} bytes, and the range begins behind them"
+            headers = {"Content-Range": f"bytes */{info.size}"}
+            return problem(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, sentence, headers=headers)
+        case [span] if span.length:
+            return object_response(shown, await open_span(span), span)
+        case [_, _, *_]:
+            return ranges_response(shown, spans, open_span)
+    # No range, or the last bytes of an empty file: those are all of it.
+    return object_response(shown, await _read(file, info, None))
+
+
+async def _read(file: ServedFile, info: ObjectInfo, byte_range: ByteRange | None) -> AsyncIterator[bytes]:
+    """Begin to read the very object that `info` describes."""
+    stream = await file.store.stream(file.key, byte_range)
+    if stream.info.etag != info.etag:
+        await close(stream.chunks)
+        raise StoreIoError(f"{file.key} was replaced while it was being sent", file.store.uri)
+    return stream.chunks

@@ -6,6 +6,7 @@ signature and expect CloudFront's 403 `MissingKey`.
 
 import logging
 from collections.abc import Sequence
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +20,7 @@ from starlette.websockets import WebSocketClose
 from wildcast_server.edge import refusals
 from wildcast_server.edge.target import Target, TargetError, parse_target
 from wildcast_server.errors import NotFoundError, RangeNotSatisfiableError, SettingsError, StoreError
-from wildcast_server.http.conditions import is_not_modified, quoted_etag, range_holds
+from wildcast_server.http.conditions import condition_status, quoted_etag, range_holds
 from wildcast_server.http.media_types import cache_control, content_type
 from wildcast_server.http.ranges import Requested, RequestedSuffix, Span, parse_range, resolve
 from wildcast_server.http.responses import (
@@ -76,7 +77,7 @@ def create_edge(
         Router(redirect_slashes=False, default=_Edge(store, verifier, public_url)),
         allow_origins=tuple(cors_origins),
         allow_methods=ALLOWED_METHODS,
-        allow_headers=("Range", "If-Range", "If-None-Match", "If-Modified-Since"),
+        allow_headers=("Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"),
         expose_headers=("Accept-Ranges", "Content-Range", "Content-Length", "ETag", "Last-Modified"),
     )
 
@@ -187,11 +188,14 @@ async def _response(request: Request, key: str, stream: ObjectStream, requested:
         content_type=kept.content_type or content_type(key),
         cache_control=kept.cache_control or cache_control(key),
     )
-    if is_not_modified(request.headers, quoted_etag(info.etag), info.last_modified):
+    status = condition_status(request.headers, quoted_etag(info.etag), info.last_modified)
+    if status is not None or request.method == "HEAD":
         await close(stream.chunks)
+    if status is HTTPStatus.PRECONDITION_FAILED:
+        return refusals.precondition_failed()
+    if status is HTTPStatus.NOT_MODIFIED:
         return not_modified_response(representation)
     if request.method == "HEAD":
-        await close(stream.chunks)
         return head_response(representation)
     span = Span(stream.start, stream.stop) if requested is not None and stream.stop > stream.start else None
     return object_response(representation, stream.chunks, span)

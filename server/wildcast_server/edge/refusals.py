@@ -58,6 +58,12 @@ def invalid_range(size: int) -> Response:
     return _origin_error(416, "InvalidRange", message, {"Content-Range": f"bytes */{size}"})
 
 
+def precondition_failed() -> Response:
+    """Answer where ``If-Match`` or ``If-Unmodified-Since`` names another version of the object than there is."""
+    message = "At least one of the pre-conditions you specified did not hold"
+    return _origin_error(412, "PreconditionFailed", message)
+
+
 def _edge_error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
     body = f"{_DECLARATION}<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     return Response(body, status, {"Server": "CloudFront", **_NO_STORE, **(headers or {})}, "text/xml")

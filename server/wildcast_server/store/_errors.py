@@ -180,6 +180,13 @@ def _os_error(number: int, uri: str, what: str, action: Action) -> StoreError:
     return StoreIoError(f"{what}: {os.strerror(number)}", uri)
 
 
+def file_error(error: OSError, uri: str) -> StoreError:
+    """Return the error to raise in place of one that the operating system raised as a file was read."""
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{uri} does not exist", uri)
+    return _os_error(error.errno or errno.EIO, uri, f"{uri} could not be read", "read")
+
+
 def unsatisfiable(uri: str) -> RangeNotSatisfiableError:
     """Return the error of a range that has no byte of the object in it."""
     return RangeNotSatisfiableError(f"the range asked for begins at or behind the end of {uri}", uri)

@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import obstore
 
 from wildcast.contract.naming import InvalidPathError, check_key, join_key
 from wildcast_server.errors import InvalidKeyError, NotFoundError, StoreError, StoreIoError
 from wildcast_server.store._errors import DRIVER_ERRORS, Action, translate, unsatisfiable
+from wildcast_server.store._read_ahead import LocalFile, ReadAhead, open_in_thread
 from wildcast_server.store.base import (
     ByteRange,
     ObjectAttributes,
@@ -278,7 +280,10 @@ class ObstoreStore(ObjectStore):
 
 
 class LocalStore(ObstoreStore):
-    """Objects as files below a directory; written beside their place and renamed into it."""
+    """Objects as files below a directory; written beside their place and renamed into it.
+
+    Streams are read by code of our own: the driver's are made of reads of 8 KiB, and a tenth as fast.
+    """
 
     # The driver's own names for files that are being written.
     _STAGED = re.compile(r"#[0-9]+$")
@@ -287,6 +292,19 @@ class LocalStore(ObstoreStore):
         if self._STAGED.search(key):
             raise InvalidKeyError(f"{key!r}: a store of files cannot hold a name that ends in # and digits", self.uri)
         return super()._path(key)
+
+    async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
+        # UTF-8 as the driver has it, whatever Python takes for the file system's encoding.
+        path = f"{unquote(urlsplit(self.uri).path)}/{self._path(key)}".encode()
+        file = await open_in_thread(self._readers, lambda: LocalFile(path, self._uri_of(key)))
+        info = file.info(key)
+        try:
+            self._check_range(key, byte_range, info.size)
+        except StoreError:
+            file.close()
+            raise
+        start, stop = _bounds(byte_range, info.size)
+        return ObjectStream(info, ObjectAttributes(), start, stop, ReadAhead(file, start, stop, self._readers))
 
 
 class _Parts:
@@ -312,6 +330,19 @@ def _is_empty(byte_range: ObjectRange) -> bool:
             return start < 0
         case SuffixRange(length):
             return length <= 0
+
+
+def _bounds(byte_range: ObjectRange | None, size: int) -> tuple[int, int]:
+    """Return where a satisfiable range begins, and where it ends (exclusive)."""
+    match byte_range:
+        case None:
+            return 0, size
+        case ByteRange(start, stop):
+            return start, min(stop, size)
+        case OffsetRange(start):
+            return start, size
+        case SuffixRange(length):
+            return max(size - length, 0), size
 
 
 def _options(byte_range: ObjectRange | None) -> "GetOptions | None":

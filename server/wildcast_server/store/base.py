@@ -66,6 +66,7 @@ class ObjectStream:
     stop: int
     """Behind the last byte that `chunks` yields."""
     chunks: AsyncIterator[bytes]
+    """To be read to its end, or ended by its `aclose`: until then a file or a connection may be open."""
 
 
 class ObjectStore(ABC):

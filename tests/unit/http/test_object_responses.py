@@ -9,7 +9,13 @@ import pytest
 
 from wildcast_server.errors import StoreError, StoreIoError
 from wildcast_server.http.ranges import Span
-from wildcast_server.http.responses import Representation, head_response, not_modified_response, object_response
+from wildcast_server.http.responses import (
+    Representation,
+    head_response,
+    not_modified_response,
+    object_response,
+    ranges_response,
+)
 
 MODIFIED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEN = Representation(10, "tag", MODIFIED, "text/x-ten", "no-cache")
@@ -36,6 +42,25 @@ class Source:
 async def never() -> MutableMapping[str, Any]:
     await asyncio.Event().wait()
     raise AssertionError
+
+
+class Chunks:
+    """An iterator that is no generator, as a store's may be: chunks, how often it was closed."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.waiting = list(chunks)
+        self.closed = 0
+
+    def __aiter__(self) -> "Chunks":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self.waiting:
+            raise StopAsyncIteration
+        return self.waiting.pop(0)
+
+    async def aclose(self) -> None:
+        self.closed += 1
 
 
 def run(
@@ -121,6 +146,75 @@ def test_a_cancelled_answer_closes_its_source() -> None:
         return response
 
     asyncio.run(cancel())
+
+
+def test_a_client_that_is_gone_before_the_first_byte_closes_the_source() -> None:
+    """A store's stream holds a file or a connection open from the beginning, read or not."""
+    chunks = Chunks(b"0123456789")
+
+    async def refuse(_message: MutableMapping[str, Any]) -> None:
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(object_response(TEN, chunks)(SCOPE, never, refuse))
+    assert (chunks.closed, chunks.waiting) == (1, [b"0123456789"])
+
+
+def run_ranges(spans: list[Span], sources: list[Chunks]) -> tuple[dict[str, str], list[bytes], list[Span]]:
+    """Send several ranges; return the headers, the bodies' messages, and what was opened."""
+    messages: list[MutableMapping[str, Any]] = []
+    opened: list[Span] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        messages.append(message)
+
+    async def open_span(span: Span) -> Chunks:
+        assert all(source.closed for source in sources[: len(opened)])
+        opened.append(span)
+        return sources[len(opened) - 1]
+
+    asyncio.run(ranges_response(TEN, spans, open_span)(SCOPE, never, send))
+    assert messages[0]["status"] == 206
+    headers = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
+    return headers, [message["body"] for message in messages[1:]], opened
+
+
+def test_several_ranges_are_the_parts_of_one_body() -> None:
+    """The form of RFC 9110 §14.6: type and place of each part, the length of all, no Content-Range of its own."""
+    spans = [Span(7, 10), Span(0, 2)]
+    headers, body, opened = run_ranges(spans, [Chunks(b"78", b"9"), Chunks(b"01")])
+    boundary = headers["content-type"].removeprefix("multipart/byteranges; boundary=")
+    assert opened == spans
+    assert b"".join(body).decode() == (
+        f"--{boundary}\r\nContent-Type: text/x-ten\r\nContent-Range: bytes 7-9/10\r\n\r\n789\r\n"
+        f"--{boundary}\r\nContent-Type: text/x-ten\r\nContent-Range: bytes 0-1/10\r\n\r\n01\r\n"
+        f"--{boundary}--\r\n"
+    )
+    assert headers["content-length"] == str(len(b"".join(body)))
+    assert "content-range" not in headers
+    assert headers["etag"] == '"tag"'
+
+
+def test_each_part_is_opened_when_it_is_its_turn() -> None:
+    """A hundred ranges are no hundred open files: the one before is closed by then."""
+    sources = [Chunks(b"0"), Chunks(b"2"), Chunks(b"4")]
+    run_ranges([Span(0, 1), Span(2, 3), Span(4, 5)], sources)
+    assert all(source.closed for source in sources)
+
+
+@pytest.mark.parametrize("second", [b"", b"23"])
+def test_a_part_that_is_not_as_announced_is_an_error(second: bytes) -> None:
+    """As with a single range, the exception leaves the application."""
+    sources = [Chunks(b"0"), Chunks(second)]
+    with pytest.raises(StoreIoError, match="bytes of an object than it had announced"):
+        run_ranges([Span(0, 1), Span(2, 3)], sources)
+    assert sources[1].closed
+
+
+def test_boundaries_differ() -> None:
+    """Nobody can put the next one into a file."""
+    kinds = [run_ranges([Span(0, 1), Span(2, 3)], [Chunks(b"0"), Chunks(b"2")])[0]["content-type"] for _ in "12"]
+    assert kinds[0] != kinds[1]
 
 
 def test_head_and_not_modified_have_no_body() -> None:
