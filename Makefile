@@ -9,7 +9,7 @@ export AWS_EC2_METADATA_DISABLED = true
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1	/' | expand -t 16
 
 setup: $(READY) ## create .venv from requirements.lock
 
@@ -30,6 +30,20 @@ serve: $(READY) ## API, worker and edge on http://127.0.0.1:8000 and :8001, unti
 
 test: $(READY) ## the tests (under five minutes)
 	@$(BIN)/pytest --numprocesses=auto --ignore=tests/docs
+
+.PHONY: test-earth2
+test-earth2: .venv-earth2/.ready ## the tests that need Earth2Studio, in .venv-earth2 (torch: a few minutes, once)
+	@.venv-earth2/bin/pytest -m earth2 tests/earth2 tests/unit/api_client
+
+.venv-earth2/.ready: pyproject.toml
+	@$(PYTHON) -m venv --clear .venv-earth2
+	@.venv-earth2/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	@.venv-earth2/bin/pip install --quiet --disable-pip-version-check earth2studio
+	@# s3fs pins botocore: without this, pip would look through years of boto3.
+	@.venv-earth2/bin/pip freeze | grep '^botocore==' > .venv-earth2/constraints.txt
+	@.venv-earth2/bin/pip install --quiet --disable-pip-version-check --constraint .venv-earth2/constraints.txt \
+		--editable '.[earth2]' pytest pytest-timeout requests
+	@touch $@
 
 check: $(READY) ## ruff, mypy --strict, the import rule, every code block of README and docs
 	@$(BIN)/ruff check .

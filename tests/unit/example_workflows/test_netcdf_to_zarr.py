@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from wildcast_server import ExecutionCancelledError, RunContext
-from wildcast_server.domain.discovery import discover
+from wildcast_server.domain.discovery import discover_file
 from wildcast_server.domain.parameters import validate
 from wildcast_server.errors import InvalidParametersError
 from wildcast_server.jobs import Runner, RunRequest
@@ -23,7 +23,7 @@ FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.fixture(scope="module")
 def workflow_class():
     """Find the workflow as the server does."""
-    found = discover([DIRECTORY])
+    found = discover_file(DIRECTORY / "netcdf_to_zarr.py")
     assert found.failures == ()
     return found.registry.get("netcdf_to_zarr")
 
