@@ -2,7 +2,7 @@
 
     WildcastServerError
     ├── SettingsError                (ValueError)
-    ├── WorkflowError
+    ├── WorkflowError                (has `provenance`)
     │   ├── UnknownWorkflowError     (LookupError)
     │   ├── WorkflowLoadError
     │   ├── InvalidParametersError   (ValueError)
@@ -15,6 +15,7 @@
     │   ├── NoResultsError           (has `status`)
     │   └── SchemaMismatchError
     ├── ServiceUnavailableError
+    │   └── QueueFullError           (has `retry_after`)
     ├── StoreError                   (has `uri`)
     │   ├── NotFoundError            (FileNotFoundError, KeyError)
     │   ├── NoSuchBucketError
@@ -40,6 +41,7 @@ A message is one sentence that says what happened and, where the reader can mend
 """
 
 from wildcast.contract.status import ExecutionStatus
+from wildcast.contract.wire import Provenance
 
 
 class WildcastServerError(Exception):
@@ -52,6 +54,9 @@ class SettingsError(WildcastServerError, ValueError):
 
 class WorkflowError(WildcastServerError):
     """Something about a workflow went wrong."""
+
+    provenance: Provenance | None = None
+    """What ran, as far as it is known, where something was to run."""
 
 
 class UnknownWorkflowError(WorkflowError, LookupError):
@@ -136,6 +141,22 @@ class SchemaMismatchError(RecordError):
 
 class ServiceUnavailableError(WildcastServerError):
     """The service cannot take this now; later it may."""
+
+
+class QueueFullError(ServiceUnavailableError):
+    """As many executions wait as may wait.
+
+    Parameters
+    ----------
+    message
+        One sentence for the caller.
+    retry_after
+        When to ask again, in seconds.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class StoreError(WildcastServerError):

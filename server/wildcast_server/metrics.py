@@ -1,1 +1,121 @@
-"""What the parts of the service report of their work: an observer that is handed in."""
+"""What the parts of the service report of their work: an observer that is handed in.
+
+Every service has a `Metrics` of its own, with a registry of its own; nothing is global. Labels are route templates,
+methods, statuses, and names of workflows that exist: nothing secret, and nothing whose number a client decides.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from wildcast.contract.status import ExecutionStatus
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Of `Metrics.text`: Prometheus' text format, which every scraper reads."""
+
+REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+"""Upper bounds, in seconds."""
+
+UNKNOWN_ROUTE = "unknown"
+"""The route of a request that none answers: its path would be a label that clients choose."""
+
+OTHER_METHOD = "OTHER"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""The methods that are labels; any other is `OTHER_METHOD`."""
+
+Counts = Callable[[], Mapping[ExecutionStatus, int]]
+"""How many executions stand in each status that is not final; raises if that cannot be told now."""
+
+
+class Metrics:
+    """Counters and histograms of one service, in Prometheus' form."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        labels = ("route", "method", "status")
+        self._requests = self._counter("wildcast_http_requests", "Requests that were answered.", *labels)
+        self._request_seconds = Histogram(
+            "wildcast_http_request_duration_seconds",
+            "From a request's arrival to the end of its answer.",
+            labels,
+            buckets=REQUEST_BUCKETS,
+            registry=self._registry,
+        )
+        self._submitted = self._counter("wildcast_executions_submitted", "Executions that were accepted.", "workflow")
+        self._ended = {
+            status: self._counter(f"wildcast_executions_{status}", f"Executions that ended as {status}.", "workflow")
+            for status in ("completed", "failed", "cancelled")
+        }
+        storage = "storage_type"
+        self._published_bytes = self._counter("wildcast_published_bytes", "Bytes of completed publications.", storage)
+        self._published_files = self._counter("wildcast_published_files", "Files of completed publications.", storage)
+        self._publish_seconds = self._counter(
+            "wildcast_publish_seconds", "Time that completed publications took to be uploaded and verified.", storage
+        )
+
+    def watch(self, counts: Counts) -> None:
+        """Show, at every look, how many executions wait, run and are being published."""
+        self._registry.register(_Unfinished(counts))
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answer; `route` is a template, such as ``/v1/infer/{workflow_name}``."""
+        labels = route, method if method in METHODS else OTHER_METHOD, str(status)
+        self._requests.labels(*labels).inc()
+        self._request_seconds.labels(*labels).observe(seconds)
+
+    def submitted(self, workflow: str) -> None:
+        """Count an execution that was accepted."""
+        self._submitted.labels(workflow).inc()
+
+    def ended(self, workflow: str, status: str) -> None:
+        """Count an execution that is `completed`, `failed` or `cancelled`; any other status is no end that counts."""
+        if status in self._ended:
+            self._ended[status].labels(workflow).inc()
+
+    def published(self, storage_type: str, files: int, size: int, seconds: float) -> None:
+        """Count a committed publication: its files, its bytes, and how long publishing it took."""
+        self._published_files.labels(storage_type).inc(files)
+        self._published_bytes.labels(storage_type).inc(size)
+        self._publish_seconds.labels(storage_type).inc(seconds)
+
+    def text(self) -> bytes:
+        """Return everything as `CONTENT_TYPE`; blocks as long as `watch`'s counts do."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+
+class _Unfinished(Collector):
+    """The queue, as it is when somebody looks; left out while it cannot be counted, for a gauge of 0 would lie."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Count."""
+        gauge = GaugeMetricFamily(
+            "wildcast_executions_unfinished",
+            "Executions by status: queued, running, pending_results.",
+            labels=["status"],
+        )
+        counted = GaugeMetricFamily("wildcast_queue_readable", "Whether the queue could be counted: 1, or 0.")
+        try:
+            counts = self._counts()
+        except Exception:  # noqa: BLE001 - whatever keeps the records from being read must not keep the rest from being seen
+            counted.add_metric([], 0)
+        else:
+            counted.add_metric([], 1)
+            for status, number in counts.items():
+                gauge.add_metric([status], number)
+        yield gauge
+        yield counted
+
+    def describe(self) -> Iterator[Metric]:
+        """Describe nothing: to describe would be to count."""
+        return iter(())

@@ -1,24 +1,57 @@
 """The API as an ASGI app: its factory, and the use cases that the routes call."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import FastAPI
 
 from wildcast._version import __version__
 from wildcast_server.api import errors
+from wildcast_server.api.archives import archive_routes
 from wildcast_server.api.executions import execution_routes
 from wildcast_server.api.files import file_routes
 from wildcast_server.api.health import health_routes
-from wildcast_server.api.results import result_routes
+from wildcast_server.api.observing import CountAnswers, TrailingSlash
+from wildcast_server.api.pages import page_routes
+from wildcast_server.api.readiness import Check, Readiness
+from wildcast_server.api.results import Descriptions, result_routes
+from wildcast_server.api.routes import INFER
+from wildcast_server.api.standings import Standings
+from wildcast_server.api.threads import Threads
 from wildcast_server.api.workflows import workflow_routes
 from wildcast_server.domain.registry import Registry
 from wildcast_server.http.limits import BodyLimit
+from wildcast_server.metrics import Metrics
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.results import Results
 from wildcast_server.usecases.submit import Submit
 
+DESCRIPTION = """
+Submit an execution of a workflow, ask where it stands, and read its result through one signed URL.
 
-@dataclass(frozen=True)
+1. `GET /v1/infer/workflows` says what there is, and `…/workflows/{workflow_name}/schema` what it takes.
+2. `POST /v1/infer/{workflow_name}` queues an execution and answers with its `execution_id`.
+3. `GET …/{execution_id}/status` says where it stands, and `GET …/{execution_id}/results` answers 202 until it is there.
+4. Then that has a `signed_url`: with a file's path in the place of its `*`, any HTTP client reads it from the CDN.
+
+An error has `error` (one sentence), `details` and `detail` at the top level of its body, whatever its status. Where a
+later try may do better, `Retry-After` says when.
+"""
+
+NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""The framework's own: it would look for its settings at every request, and record URLs, which may hold signatures.
+
+Versions of the framework that have none take this for an option of the application, and leave it alone.
+"""
+
+CLOSE_SECONDS = 2.0
+"""How long the end waits for what threads are doing; what takes longer ends with the process."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UseCases:
     """What the API offers over HTTP."""
 
@@ -26,10 +59,15 @@ class UseCases:
     submit: Submit
     lookup: Lookup
     results: Results
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    """By name, what must be usable for anything to work: the records and the job engine."""
+    further_checks: Mapping[str, Check] = field(default_factory=dict)
+    """What must be usable besides, for requests to be sent here: the store."""
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def create_api(use_cases: UseCases, *, max_body_bytes: int, public_url: str | None = None) -> FastAPI:
-    """Build the app; it holds no state of its own.
+    """Build the app; it holds no state of its own but threads, which end with it.
 
     Parameters
     ----------
@@ -40,19 +78,64 @@ def create_api(use_cases: UseCases, *, max_body_bytes: int, public_url: str | No
     public_url
         Where the documentation sends its requests, if clients reach the API under another URL than its own.
     """
+    pools = _Pools(len(use_cases.checks) + len(use_cases.further_checks))
     app = FastAPI(
         title="wildcast",
         version=__version__,
         summary="Run workflows; read what they published through wildcard signed URLs.",
-        responses=errors.DOCUMENTED,
+        description=DESCRIPTION,
         servers=None if public_url is None else [{"url": public_url}],
+        lifespan=pools.lifespan,
+        # Served by routes of our own; a path with a slash at its end is taken as it is meant.
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
-    app.include_router(health_routes(use_cases.lookup.records))
-    # Before the executions: `workflows` is a reserved name.
-    app.include_router(workflow_routes(use_cases.workflows), prefix="/v1/infer")
-    app.include_router(execution_routes(use_cases.workflows, use_cases.submit, use_cases.lookup), prefix="/v1/infer")
-    app.include_router(result_routes(use_cases.results), prefix="/v1/infer")
-    app.include_router(file_routes(use_cases.results), prefix="/v1/infer")
+    app.add_middleware(CountAnswers, metrics=use_cases.metrics)
+    app.add_middleware(TrailingSlash)
+    _add_routes(app, use_cases, pools)
     return app
+
+
+class _Pools:
+    """The threads of one app, by what they wait for."""
+
+    def __init__(self, checks: int) -> None:
+        self.lookups = Threads("lookup", 1)
+        # Few: the records have a bounded number of connections, and one writer.
+        self.submits = Threads("submit", 4)
+        self.signing = Threads("describe", 1)
+        self.reading = Threads("read-manifest", 8)
+        # For `/health` and `/readiness`, each of which has a question under way for every part at most.
+        self.checks = Threads("check", 2 * checks)
+        self.counting = Threads("count", 2)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Close them at the end."""
+        yield
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for threads in vars(self).values():
+            threads.close(deadline)
+
+
+def _add_routes(app: FastAPI, use_cases: UseCases, pools: _Pools) -> None:
+    standings = Standings(use_cases.lookup, pools.lookups)
+    descriptions = Descriptions(use_cases.results, pools.signing, pools.reading)
+    health = Readiness(use_cases.checks, pools.checks, keep=0)
+    readiness = Readiness({**use_cases.checks, **use_cases.further_checks}, pools.checks)
+    # In this order they are tried: the ones that are asked most come first, and `workflows` is a reserved name.
+    for router in (
+        execution_routes(use_cases.workflows, use_cases.submit, standings, pools.submits),
+        result_routes(standings, descriptions),
+        workflow_routes(use_cases.workflows),
+        health_routes(health, readiness, use_cases.metrics, pools.counting),
+        page_routes(app.title, app.openapi, pools.counting),
+    ):
+        # Their paths are whole: as routes of the app itself they are matched once and not twice.
+        app.router.routes.extend(router.routes)
+    # Before the files: `<workflow>:<execution>` is a legal name of one.
+    app.include_router(archive_routes(use_cases.results), prefix=INFER)
+    app.include_router(file_routes(use_cases.results), prefix=INFER)

@@ -4,7 +4,6 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -12,9 +11,10 @@ from starlette.responses import Response
 
 from wildcast.contract.naming import InvalidPathError
 from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import ErrorBody, Pending
+from wildcast.contract.wire import Pending
 from wildcast_server import errors
 from wildcast_server.api.answers import answer
+from wildcast_server.api.routes import allowed_methods
 from wildcast_server.domain.parameters import as_sentence
 from wildcast_server.http.problems import problem
 
@@ -39,23 +39,13 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.InvalidParametersError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.StatusConflictError: HTTPStatus.CONFLICT,
+    errors.QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NetworkError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreError: HTTPStatus.BAD_GATEWAY,
     InvalidPathError: HTTPStatus.BAD_REQUEST,
 }
 """The most specific class that is listed decides."""
-
-
-DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    "default": {
-        "description": "Every error has this body.",
-        "content": {
-            "application/json": {"schema": msgspec.json.schema_components([ErrorBody])[1]["ErrorBody"]},
-        },
-    }
-}
-"""What the documentation of a route says of its errors, in place of the framework's own form."""
 
 
 def status_of(error: Exception) -> HTTPStatus:
@@ -78,6 +68,8 @@ async def _ours(_request: Request, error: Exception) -> Response:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("answering %d: %s", status, error)
     headers = RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    if isinstance(error, errors.QueueFullError):
+        headers = {"Retry-After": str(error.retry_after)}
     return problem(status, str(error), details=getattr(error, "fields", None), headers=headers)
 
 
@@ -91,6 +83,9 @@ async def _no_results(_request: Request, error: Exception) -> Response:
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     fields = [{"field": _field(entry), "message": entry["msg"], "type": entry["type"]} for entry in error.errors()]
+    if any(entry["loc"][0] != "body" for entry in error.errors()):
+        sentence = f"the request cannot be understood: {as_sentence(fields)}"
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, sentence, details=fields)
     sentence = f'the request\'s body is not {{"parameters": {{…}}}}: {as_sentence(fields)}'
     if "json" not in request.headers.get("content-type", ""):
         sentence += "; send JSON, with the header Content-Type: application/json"
@@ -102,9 +97,19 @@ def _field(entry: dict[str, Any]) -> str:
     return "" if entry["type"] == "json_invalid" else ".".join(map(str, entry["loc"][1:]))
 
 
-async def _http(_request: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    sentence, headers = str(error.detail), dict(error.headers or {})
+    match error.status_code:
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            # The framework knows the methods of the first route of that path only.
+            headers["Allow"] = ", ".join(allowed_methods(request))
+            sentence = f"{request.method} is not for this path; it takes {headers['Allow']}"
+        case HTTPStatus.NOT_FOUND if sentence == HTTPStatus.NOT_FOUND.phrase:
+            sentence = "there is nothing at this path; /docs shows what there is"
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            headers = {**RETRY_AFTER, **headers}
+    return problem(error.status_code, sentence, headers=headers)
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:

@@ -1,21 +1,105 @@
 """Handing out the metadata of results."""
 
-from fastapi import APIRouter
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple
+
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from wildcast_server.api.answers import answer
-from wildcast_server.api.routes import readable
+from wildcast.contract.wire import Pending, ResultMetadata
+from wildcast_server.api.answers import FRESH, answer
+from wildcast_server.api.documented import errors_of, json_of
+from wildcast_server.api.routes import INFER, readable
+from wildcast_server.api.standings import Standings
+from wildcast_server.api.threads import Once, Threads, Together
+from wildcast_server.domain.execution import Execution
 from wildcast_server.usecases.results import Results
 
+DESCRIPTION = """
+Describes what a completed execution has published. With `storage_type` `s3`, `signed_url` opens every file: put a path
+from `output_files`, without the execution's id before it, in the place of the `*`. The URL is signed for this answer
+and ends at `expires_at`; ask again for a fresh one. With `server`, the files are at `…/results/{path}`.
 
-def result_routes(results: Results) -> APIRouter:
+Long answers are compressed, with zstd or gzip, for clients that take it (`Accept-Encoding`).
+"""
+
+POLL_AFTER = {"Retry-After": "In how many seconds to ask again."}
+
+ANSWERS = (
+    json_of(200, ResultMetadata, "The result.")
+    | json_of(202, Pending, "The execution has not completed yet.", headers=POLL_AFTER)
+    | errors_of(
+        400,
+        404,
+        422,
+        502,
+        503,
+        sentences={
+            400: "the results of exec_1769560728_10ed9d3c have expired; submit the request again",
+            422: "the request cannot be understood: files: Input should be 'all' or 'none'",
+            502: "the publication outputs/exec_1769560728_10ed9d3c is not in s3://bucket any more",
+        },
+    )
+)
+
+Files = Annotated[
+    Literal["all", "none"],
+    Query(description="`none` leaves `output_files` empty: less to send, and no manifest to be read."),
+]
+
+
+class _Question(NamedTuple):
+    execution: Execution
+    listed: bool
+
+
+class Descriptions:
+    """The bodies of answers about results.
+
+    What has to be read from a store waits in threads of its own, once for all who want the same; what is at hand is
+    put together and signed in another one, many at a time.
+    """
+
+    def __init__(self, results: Results, signing: Threads, reading: Threads) -> None:
+        self._results = results
+        self._reading = reading
+        self._reads: Once[tuple[str, int], bytes] = Once()
+        self._at_hand: Together[_Question, bytes] = Together(self._describe_all, signing)
+
+    async def of(self, execution: Execution, *, listed: bool) -> bytes:
+        """Return the JSON of the result's metadata; raises as `Results.describe`."""
+        question = _Question(execution, listed)
+        at_hand = self._results.at_hand(execution)
+        if at_hand or not listed:
+            return await self._at_hand(question)
+        return await self._reads((execution.id, execution.attempt), lambda: self._reading.run(self._describe, question))
+
+    def _describe(self, question: _Question) -> bytes:
+        return self._results.describe(question.execution, listed=question.listed).to_json()
+
+    def _describe_all(self, questions: Sequence[_Question]) -> list[bytes | Exception]:
+        return [self._describe_or_error(question) for question in questions]
+
+    def _describe_or_error(self, question: _Question) -> bytes | Exception:
+        try:
+            return self._describe(question)
+        except Exception as error:  # noqa: BLE001 - it is one question's, and not the others'
+            return error
+
+
+def result_routes(standings: Standings, descriptions: Descriptions) -> APIRouter:
     """Build the route that describes a result."""
-    router = APIRouter(tags=["results"])
+    router = APIRouter(prefix=INFER, tags=["results"])
 
     @readable(
-        router, "/{workflow_name}/{execution_id}/results", summary="The metadata of a result, with a fresh signed URL"
+        router,
+        "/{workflow_name}/{execution_id}/results",
+        summary="The metadata of a result, with a fresh signed URL",
+        description=DESCRIPTION,
+        responses=ANSWERS,
     )
-    def metadata(workflow_name: str, execution_id: str) -> Response:
-        return answer(results.metadata(workflow_name, execution_id))
+    async def metadata(workflow_name: str, execution_id: str, files: Files = "all") -> Response:
+        execution = (await standings.of(workflow_name, execution_id)).execution
+        return answer(await descriptions.of(execution, listed=files == "all"), headers=FRESH)
 
     return router

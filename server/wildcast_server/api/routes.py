@@ -3,20 +3,80 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from wildcast_server.api.documented import Responses, any_error
+
+INFER = "/v1/infer"
+"""What the paths of workflows, executions and results begin with."""
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-def readable(router: APIRouter, path: str, *, summary: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
+def readable(
+    router: APIRouter,
+    path: str,
+    *,
+    summary: str,
+    description: str | None = None,
+    responses: Responses | None = None,
+    **options: Any,
+) -> Callable[[Endpoint], Endpoint]:
     """Register an endpoint for GET, and for HEAD, which every server has to answer as well (RFC 9110 §9.1).
 
     HEAD is left out of the documentation: one operation is shown once. The server sends no body to it.
-    """
 
+    Parameters
+    ----------
+    router, path
+        Where.
+    summary, description
+        A few words, and some sentences in Markdown, for the documentation.
+    responses
+        What it answers, from the helpers of `documented`.
+    **options
+        More of ``APIRouter.add_api_route``'s.
+    """
+    shown = {"summary": summary, "description": description, "responses": responses, **options}
+    return _registered(router, path, "GET", "HEAD", shown)
+
+
+def writing(
+    router: APIRouter,
+    path: str,
+    *,
+    summary: str,
+    description: str | None = None,
+    responses: Responses | None = None,
+    **options: Any,
+) -> Callable[[Endpoint], Endpoint]:
+    """Register an endpoint for POST; the parameters are those of `readable`."""
+    shown = {"summary": summary, "description": description, "responses": responses, **options}
+    return _registered(router, path, "POST", None, shown)
+
+
+def _registered(
+    router: APIRouter, path: str, method: str, hidden: str | None, shown: dict[str, Any]
+) -> Callable[[Endpoint], Endpoint]:
     def register(endpoint: Endpoint) -> Endpoint:
-        router.add_api_route(path, endpoint, methods=["GET"], summary=summary, **options)
-        router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+        # Every endpoint builds its own answer, and documents it: the framework need not guess one.
+        documented = {**shown, "responses": {**(shown["responses"] or {}), **any_error()}}
+        router.add_api_route(path, endpoint, methods=[method], response_class=Response, **documented)
+        if hidden is not None:
+            router.add_api_route(path, endpoint, methods=[hidden], include_in_schema=False)
         return endpoint
 
     return register
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """Return the methods that the path of `request` takes, for ``Allow`` (RFC 9110 §10.2.1)."""
+    app: FastAPI = request.app
+    # As the request came: the route that refused it has left its own parameters behind.
+    asked = ({**request.scope, "method": method, "path_params": {}} for method in METHODS)
+    return [scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar, get_type_hints
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, TypeAdapter, create_model
 
 from wildcast_server.compat.models import WorkflowConfig, WorkflowParameters, WorkflowProgress
 from wildcast_server.compat.output import BackendProgress, open_output
@@ -86,7 +86,16 @@ def _field(function: Callable[..., Any], parameter: inspect.Parameter) -> tuple[
     hint = _hint(function, parameter)
     if parameter.name in STEPS and hint is int:
         hint = Annotated[int, Field(ge=1, le=MAX_STEPS, description=f"Number of steps, 1 to {MAX_STEPS}")]
-    return hint, ... if parameter.default is inspect.Parameter.empty else parameter.default
+    return hint, ... if parameter.default is inspect.Parameter.empty else _as_requested(hint, parameter.default)
+
+
+def _as_requested(hint: Any, default: Any) -> Any:
+    """Return a default as it would be had a request given it: a tuple for a sequence is a list, text a path."""
+    adapter = TypeAdapter(hint)
+    try:
+        return adapter.validate_json(adapter.dump_json(default, warnings=False))
+    except ValueError:  # such as None where the hint has no None; only who leaves it out is told
+        return default
 
 
 def _hint(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:

@@ -46,9 +46,16 @@ def workflow(
         The workflow's name; by default the function's.
     description
         By default the first paragraph of the function's docstring.
+
+    Raises
+    ------
+    TypeError
+        For what is no plain function, such as a class, or what another decorator has made of a function.
     """
 
     def mark(marked: F) -> F:
+        if not inspect.isfunction(marked):
+            raise TypeError(f"@workflow marks plain functions, and {marked!r} is none: put it right above a `def`")
         text = description if description is not None else first_paragraph(marked.__doc__ or "")
         setattr(marked, MARK, Mark(name or marked.__name__, text))
         return marked
@@ -67,8 +74,8 @@ def from_function(function: Callable[..., Any]) -> type[Workflow]:
     Raises
     ------
     TypeError
-        If the function is asynchronous or a generator, or a parameter has no type hint or is variadic or
-        positional only.
+        If the function is asynchronous or a generator, or a parameter has no type hint that can be used, is variadic
+        or positional only, or begins with an underscore.
     """
     mark: Mark = getattr(function, MARK)
     check_synchronous(function, mark.name)
@@ -116,6 +123,8 @@ def _check_kind(function: Callable[..., Any], parameter: inspect.Parameter) -> N
     kind = parameter.kind
     if kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
         raise TypeError(f"{function.__name__}: a workflow's parameter cannot be {kind.description} ({parameter.name})")
+    if parameter.name.startswith("_"):
+        raise TypeError(f"{function.__name__}: a workflow's parameter cannot begin with an underscore ({parameter.name})")
 
 
 def _field(function: Callable[..., Any], parameter: inspect.Parameter) -> tuple[Any, Any]:
@@ -134,4 +143,8 @@ def _hint(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
         raise TypeError(
             f"{function.__name__}: the type hint of {parameter.name!r} cannot be resolved ({error}): "
             "import what it names outside `if TYPE_CHECKING`"
+        ) from error
+    except Exception as error:
+        raise TypeError(
+            f"{function.__name__}: the type hint of {parameter.name!r} cannot be evaluated: {error}"
         ) from error

@@ -57,14 +57,16 @@ class Registry:
         Raises
         ------
         WorkflowLoadError
-            If it is neither, is abstract or asynchronous, has no usable name, or has another one's name: then the
-            sentence names both places.
+            If it is neither, is abstract or asynchronous, has no usable name, has parameters that pydantic does not
+            understand, or has another one's name: then the sentence names both places.
         """
         try:
             workflow = _as_class(candidate)
-            check_name(workflow.name)
-        except (TypeError, ValueError) as error:
-            raise WorkflowLoadError(f"{_label(candidate, source)} is not usable as a workflow: {error}") from error
+            _check(workflow)
+        except Exception as error:
+            # Pydantic raises errors of many kinds for type hints that it cannot use; its `message` has no link behind.
+            reason = getattr(error, "message", error)
+            raise WorkflowLoadError(f"{_label(candidate, source)} is not usable as a workflow: {reason}") from error
         entry = Entry(workflow, source, sha256)
         if (other := self._entries.get(workflow.name)) is not None:
             raise WorkflowLoadError(
@@ -122,6 +124,16 @@ def _as_class(candidate: Any) -> type[Workflow]:
         raise TypeError("it has no `run`")
     check_synchronous(candidate.run, candidate.name)
     return candidate
+
+
+def _check(workflow: type[Workflow]) -> None:
+    check_name(workflow.name)
+    if not isinstance(workflow.description, str):
+        raise TypeError("its description is no text")
+    workflow.description.encode()
+    for model in (workflow.Parameters, workflow.Config):
+        # A hint that names what its file defines further down is resolved now, or never.
+        model.model_rebuild()
 
 
 def _label(candidate: Any, source: Path | None) -> str:

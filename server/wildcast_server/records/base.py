@@ -45,13 +45,17 @@ class Records(ABC):
     """
 
     @abstractmethod
-    def insert(self, execution: Execution, *, max_queued: int | None = None) -> None:
+    def insert(self, execution: Execution, *, max_queued: int | None = None) -> int:
         """Record a new execution.
 
         Parameters
         ----------
         max_queued
             Unless fewer than so many are queued, nothing is recorded; nobody comes in between counting and recording.
+
+        Returns
+        -------
+        How many were queued before it.
 
         Raises
         ------

@@ -30,14 +30,16 @@ class MemoryRecords(Records):
         self._executions: dict[str, Execution] = {}
         self._lock = threading.Lock()
 
-    def insert(self, execution: Execution, *, max_queued: int | None = None) -> None:
+    def insert(self, execution: Execution, *, max_queued: int | None = None) -> int:
         check_new(execution)
         with self._lock:
+            queued = len(self._queued())
             if max_queued is not None:
-                check_queue(len(self._queued()), max_queued)
+                check_queue(queued, max_queued)
             if execution.id in self._executions:
                 raise doubled(execution.id)
             self._executions[execution.id] = _copied(execution)
+            return queued
 
     def get(self, execution_id: str) -> Execution:
         with self._lock:

@@ -21,9 +21,10 @@ class ObservedRecords(Records):
         self._records = records
         self._metrics = metrics
 
-    def insert(self, execution: Execution, *, max_queued: int | None = None) -> None:
-        self._records.insert(execution, max_queued=max_queued)
+    def insert(self, execution: Execution, *, max_queued: int | None = None) -> int:
+        queued = self._records.insert(execution, max_queued=max_queued)
         self._metrics.submitted(execution.workflow_name)
+        return queued
 
     def change(
         self,

@@ -41,16 +41,19 @@ class SqlRecords(Records):
         self._engine = engine
         self._reading = reading(engine)
 
-    def insert(self, execution: Execution, *, max_queued: int | None = None) -> None:
+    def insert(self, execution: Execution, *, max_queued: int | None = None) -> int:
         check_new(execution)
         with self._write() as connection:
             if max_queued is not None:
                 queries.lock_queue(connection)
-                check_queue(connection.execute(queries.QUEUED).scalar_one(), max_queued)
+            queued = connection.execute(queries.QUEUED).scalar_one()
+            if max_queued is not None:
+                check_queue(queued, max_queued)
             try:
                 connection.execute(queries.INSERT_EXECUTION, execution_row(execution))
             except IntegrityError as error:
                 raise doubled(execution.id) from error
+            return queued
 
     def get(self, execution_id: str) -> Execution:
         with self._read() as connection:

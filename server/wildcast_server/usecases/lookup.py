@@ -1,13 +1,14 @@
-"""Looking an execution up: which one is meant, and where it stands."""
+"""Looking executions up: which one is meant, and where it stands."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from wildcast.contract.status import ExecutionStatus
+from wildcast.contract.naming import is_execution_id
 from wildcast.contract.wire import StatusAnswer
 from wildcast_server.domain.execution import Execution
 from wildcast_server.errors import UnknownExecutionError
-from wildcast_server.records import Records
+from wildcast_server.records import Records, Standing
 
 
 @dataclass(frozen=True)
@@ -24,27 +25,53 @@ class Lookup:
         UnknownExecutionError
             If there is none of that id, or it is another workflow's.
         """
-        execution = self.records.get(execution_id)
-        if execution.workflow_name != workflow_name:
-            raise UnknownExecutionError(f"the workflow {workflow_name!r} has no execution {execution_id!r}")
-        return execution
+        return self._standing(workflow_name, execution_id).execution
+
+    def standings(self, execution_ids: Collection[str]) -> dict[str, Standing]:
+        """Look many up at once, by id alone: `pick` says whether one is what its caller means."""
+        # What cannot be an id is not worth a query, and may be no text that every database takes.
+        return self.records.standings({name for name in execution_ids if is_execution_id(name)})
 
     def status(self, workflow_name: str, execution_id: str) -> StatusAnswer:
-        """Say where the execution stands."""
-        execution = self.execution(workflow_name, execution_id)
-        queued = execution.status is ExecutionStatus.QUEUED
-        return StatusAnswer(
-            workflow_name=execution.workflow_name,
-            execution_id=execution.id,
-            status=execution.status,
-            position=self.records.queue_position(execution.id) if queued else None,
-            progress=whole_progress(execution.progress),
-            start_time=execution.started_at,
-            end_time=execution.ended_at,
-            execution_time_seconds=execution.seconds,
-            error_message=execution.error_message,
-            metadata={"attempt": execution.attempt, "created_at": execution.created_at},
-        )
+        """Say where the execution stands; raises as `execution` does."""
+        return status_of(self._standing(workflow_name, execution_id))
+
+    def _standing(self, workflow_name: str, execution_id: str) -> Standing:
+        return pick(self.standings([execution_id]).get(execution_id), workflow_name, execution_id)
+
+
+def pick(found: Standing | None, workflow_name: str, execution_id: str) -> Standing:
+    """Return what was found under an id if it is this workflow's.
+
+    Raises
+    ------
+    UnknownExecutionError
+        If nothing was found, or it is another workflow's.
+    """
+    if found is None or found.execution.workflow_name != workflow_name:
+        raise UnknownExecutionError(f"the workflow {workflow_name!r} has no execution {execution_id!r}")
+    return found
+
+
+def status_of(standing: Standing) -> StatusAnswer:
+    """Put together the answer to a status request."""
+    execution, position = standing
+    return StatusAnswer(
+        workflow_name=execution.workflow_name,
+        execution_id=execution.id,
+        status=execution.status,
+        position=position,
+        progress=whole_progress(execution.progress),
+        start_time=execution.started_at,
+        end_time=execution.ended_at,
+        execution_time_seconds=execution.seconds,
+        error_message=execution.error_message,
+        metadata={
+            "attempt": execution.attempt,
+            "created_at": execution.created_at,
+            "provenance": execution.provenance,
+        },
+    )
 
 
 def whole_progress(progress: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 
+import msgspec
+
 from wildcast.contract.manifest import Manifest, ManifestError
 from wildcast.contract.naming import MANIFEST_PATH, check_key, join_key
 from wildcast.contract.status import ExecutionStatus
@@ -17,7 +19,9 @@ from wildcast_server.store import ObjectStore
 from wildcast_server.usecases.lookup import Lookup
 
 CACHED_ROWS = 500_000
-"""Of all cached manifests together; 100,000 rows take some 30 MB. A manifest never changes once it is committed."""
+"""Of all cached manifests together; 100,000 rows take some 40 MB. A manifest never changes once it is committed."""
+
+NO_FILES = msgspec.Raw(b"[]")
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,24 @@ class Contents:
 
 
 @dataclass(frozen=True)
+class Description:
+    """The metadata of a result, whose files are encoded once and not for every answer."""
+
+    metadata: ResultMetadata
+    """Its `output_files` are empty."""
+    output_files: msgspec.Raw
+    """The JSON of those that belong there."""
+
+    def to_json(self) -> bytes:
+        """Return all of it as the API sends it."""
+        return msgspec.json.encode(msgspec.structs.asdict(self.metadata) | {"output_files": self.output_files})
+
+
+@dataclass(frozen=True)
 class _Contents:
     manifest: Manifest
     paths: frozenset[str]
+    output_files: msgspec.Raw
 
 
 _Place = tuple[StorageType, str]
@@ -87,13 +106,18 @@ class Results:
         self._signer = signer
         self._cache = _Cache(CACHED_ROWS)
 
-    def metadata(self, workflow_name: str, execution_id: str) -> ResultMetadata:
-        """Describe the result, with a URL that is signed now.
+    def describe(self, execution: Execution, *, listed: bool = True) -> Description:
+        """Describe the result of an execution, with a URL that is signed now.
+
+        Parameters
+        ----------
+        execution
+            As the records have it now.
+        listed
+            Whether to name the files, for which the manifest has to be read where it is not `at_hand`.
 
         Raises
         ------
-        UnknownExecutionError
-            If the workflow has no such execution.
         NoResultsError
             If it is not completed; its status says whether it will be.
         ServiceUnavailableError
@@ -101,16 +125,24 @@ class Results:
         StoreIoError
             If its manifest is lost or damaged: that is no "not found".
         """
-        execution, record = self._completed(workflow_name, execution_id)
-        return describe(execution, record, self._contents(record).manifest, self._sign(record))
+        record = published(execution)
+        self._store(record.storage_type)
+        files = self._contents(execution).output_files if listed else NO_FILES
+        return Description(describe(execution, record, self._sign(record)), files)
+
+    def at_hand(self, execution: Execution) -> bool:
+        """Whether its files are known already, so that describing it waits for no store; raises `NoResultsError`."""
+        return self._cache.get(_place(published(execution))) is not None
 
     def file(self, workflow_name: str, execution_id: str, path: str) -> SignedLink | ServedFile:
         """Find one file of the result; `path` begins with the execution's id or not.
 
         Raises
         ------
-        UnknownExecutionError, NoResultsError, ServiceUnavailableError, StoreIoError
-            As `metadata`.
+        UnknownExecutionError
+            If the workflow has no such execution.
+        NoResultsError, ServiceUnavailableError, StoreIoError
+            As `describe`.
         InvalidPathError
             If `path` is no path inside a publication.
         NotFoundError
@@ -118,7 +150,7 @@ class Results:
         """
         execution, record = self._completed(workflow_name, execution_id)
         relative = check_key(path.removeprefix(f"{execution.id}/"))
-        if relative != MANIFEST_PATH and relative not in self._contents(record).paths:
+        if relative != MANIFEST_PATH and relative not in self._contents(execution).paths:
             raise NotFoundError(f"the result of {execution.id} has no file {relative!r}", relative)
         key = join_key(record.publication.prefix, relative)
         if record.storage_type == "s3" and self._signer is not None:
@@ -126,38 +158,37 @@ class Results:
         return ServedFile(self._store(record.storage_type), key)
 
     def contents(self, workflow_name: str, execution_id: str) -> Contents:
-        """Return every file of the result, and where they lie; raises as `metadata`."""
+        """Return every file of the result, and where they lie; raises as `file`."""
         execution, record = self._completed(workflow_name, execution_id)
         return Contents(
             execution=execution,
             store=self._store(record.storage_type),
             prefix=record.publication.prefix,
-            manifest=self._contents(record).manifest,
+            manifest=self._contents(execution).manifest,
         )
 
     def _completed(self, workflow_name: str, execution_id: str) -> tuple[Execution, PublicationRecord]:
         execution = self._lookup.execution(workflow_name, execution_id)
-        if execution.status is ExecutionStatus.COMPLETED and execution.published is not None:
-            return execution, execution.published
-        raise NoResultsError(_why_not(execution), execution.status)
+        return execution, published(execution)
 
-    def _contents(self, record: PublicationRecord) -> _Contents:
-        place = (record.storage_type, record.publication.prefix)
+    def _contents(self, execution: Execution) -> _Contents:
+        place = _place(published(execution))
         contents = self._cache.get(place)
         if contents is None:
-            contents = self._read_contents(*place)
+            manifest = self._read_manifest(*place)
+            files = msgspec.Raw(msgspec.json.encode(files_of(manifest, execution.id)))
+            contents = _Contents(manifest, frozenset(row.path for row in manifest.rows), files)
             self._cache.put(place, contents)
         return contents
 
-    def _read_contents(self, storage_type: StorageType, prefix: str) -> _Contents:
+    def _read_manifest(self, storage_type: StorageType, prefix: str) -> Manifest:
         store = self._store(storage_type)
         try:
-            manifest = read_manifest(store, prefix)
+            return read_manifest(store, prefix)
         except NotFoundError as error:
             raise StoreIoError(f"the publication {prefix} is not in {store.uri} any more", store.uri) from error
         except ManifestError as error:
             raise StoreIoError(f"the publication {prefix} cannot be read: {error}", store.uri) from error
-        return _Contents(manifest, frozenset(row.path for row in manifest.rows))
 
     def _store(self, storage_type: StorageType) -> ObjectStore:
         try:
@@ -174,10 +205,19 @@ class Results:
         return self._signer.sign_prefix(record.publication.prefix)
 
 
-def describe(
-    execution: Execution, record: PublicationRecord, manifest: Manifest, link: SignedLink | None
-) -> ResultMetadata:
-    """Put together the metadata of a completed execution."""
+def published(execution: Execution) -> PublicationRecord:
+    """Return what a completed execution has published; raises `NoResultsError` for any other."""
+    if execution.status is ExecutionStatus.COMPLETED and execution.published is not None:
+        return execution.published
+    raise NoResultsError(_why_not(execution), execution.status)
+
+
+def _place(record: PublicationRecord) -> _Place:
+    return record.storage_type, record.publication.prefix
+
+
+def describe(execution: Execution, record: PublicationRecord, link: SignedLink | None) -> ResultMetadata:
+    """Put together the metadata of a completed execution, its files apart."""
     provenance = execution.provenance
     return ResultMetadata(
         request_id=execution.id,
@@ -190,7 +230,7 @@ def describe(
         storage_type=record.storage_type,
         remote_path=record.publication.prefix if record.storage_type == "s3" else None,
         signed_url=link.url if link else None,
-        output_files=files_of(manifest, execution.id),
+        output_files=(),
         expires_at=link.expires_at if link else None,
         publication=record.publication,
         datasets=record.datasets,

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ Publish = Callable[[Path, Execution], Published]
 MAX_ATTEMPTS = 3
 """After so many computations that the service did not survive, the execution is at fault."""
 
+RECORD_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""How long to wait, in seconds, before each further try to record a change while the records cannot be reached."""
+
 
 @dataclass(frozen=True)
 class RunExecution:
@@ -44,6 +47,8 @@ class RunExecution:
         Each execution writes into ``<output_root>/<execution id>``.
     keep_local_output
         Whether that directory stays once a publication of it is verified elsewhere; after a failure it always stays.
+    record_waits
+        As `RECORD_WAITS`.
     """
 
     records: Records
@@ -51,6 +56,7 @@ class RunExecution:
     publish: Publish
     output_root: Path
     keep_local_output: bool
+    record_waits: Sequence[float] = RECORD_WAITS
 
     def __call__(self, execution_id: str) -> None:
         """Run it; a failure ends in the record, not in an exception."""
@@ -119,6 +125,16 @@ class RunExecution:
             raise StatusConflictError(f"{execution.id} is not running in attempt {execution.attempt} any more")
 
     def _advance(self, execution: Execution, to: ExecutionStatus, **fields: Any) -> Execution:
+        for seconds in self.record_waits:
+            try:
+                return self._change(execution, to, **fields)
+            except ServiceUnavailableError as outage:
+                # Hours of computing do not fail with a database that is away for a moment.
+                logger.warning("%s is %s, and that is not recorded yet: %s", execution.id, to, outage)
+                time.sleep(seconds)
+        return self._change(execution, to, **fields)
+
+    def _change(self, execution: Execution, to: ExecutionStatus, **fields: Any) -> Execution:
         return self.records.change(execution.id, expected=execution.status, to=to, attempt=execution.attempt, **fields)
 
     def _fail(self, execution: Execution, error: Exception) -> None:

@@ -42,7 +42,7 @@ class Submit:
     min_free_bytes: int
     max_queued: int | None = None
 
-    def __call__(self, workflow_name: str, parameters: Mapping[str, Any]) -> tuple[Execution, int | None]:
+    def __call__(self, workflow_name: str, parameters: Mapping[str, Any]) -> tuple[Execution, int]:
         """Record an execution and queue it.
 
         Returns
@@ -64,11 +64,10 @@ class Submit:
         validated = validate(workflow, parameters)
         self._check_disk()
         execution = Execution(id=new_execution_id(), workflow_name=workflow_name, parameters=to_json(validated))
-        self.records.insert(execution, max_queued=self.max_queued)
-        # Before a worker can take it: the answer says `queued`, and a queued execution has a position.
-        position = self.records.queue_position(execution.id)
+        # Both at once: between recording and enqueueing nothing may fail, or it would run although it was refused.
+        position = self.records.insert(execution, max_queued=self.max_queued)
         self._enqueue(execution)
-        logger.info("%s accepted: %s, %d before it", execution.id, workflow_name, position or 0)
+        logger.info("%s accepted: %s, %d before it", execution.id, workflow_name, position)
         return execution, position
 
     def _enqueue(self, execution: Execution) -> None:

@@ -2,13 +2,16 @@
 
 import logging
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from wildcast.contract.naming import RESERVED, join_key
 from wildcast.contract.wire import ResultMetadata
-from wildcast_server.errors import SettingsError, StoreError
+from wildcast_server.errors import NotFoundError, SettingsError, StoreError
 from wildcast_server.publish import Publisher, check_name
 from wildcast_server.settings import ObjectStorageSettings, Settings
 from wildcast_server.signing import keys
@@ -50,6 +53,22 @@ def probe_store(settings: Settings) -> None:
         next(open_store(settings.store_uri, options).list(settings.object_storage.prefix), None)
     except StoreError as error:
         logger.warning("the store cannot be used now, and executions fail until it can: %s", error)
+
+
+def build_store_check(settings: Settings) -> Callable[[], None]:
+    """Build a look at the store, cheap and without patience: it asks for one object that there is not.
+
+    It returns if the store can be reached, has the bucket, and knows us; else it raises a `StoreError`.
+    """
+    options = replace(store_options(settings.object_storage), max_retries=0)
+    store = open_store(settings.store_uri, options)
+    key = join_key(settings.object_storage.prefix, RESERVED, "readiness")
+
+    def check() -> None:
+        with suppress(NotFoundError):
+            store.get(key)
+
+    return check
 
 
 def build_publisher(settings: Settings, store: ObjectStore) -> Publisher:

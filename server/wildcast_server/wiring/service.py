@@ -5,23 +5,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from wildcast.contract.wire import StorageType
 from wildcast_server.api import UseCases
-from wildcast_server.domain.discovery import discover
+from wildcast_server.domain.discovery import Discovery, discover, workflow_files
 from wildcast_server.domain.execution import Execution
+from wildcast_server.domain.parameters import as_sentence, field_errors
 from wildcast_server.domain.registry import Registry
 from wildcast_server.errors import SettingsError
-from wildcast_server.jobs import InProcessJobs, JobEngine, Runner
+from wildcast_server.jobs import DIALECT, InProcessJobs, JobEngine, Runner, probe
+from wildcast_server.metrics import Metrics
 from wildcast_server.publish import Published, publish_in_place
-from wildcast_server.records import Records, SqlRecords, ensure_schema, open_engine
-from wildcast_server.settings import Settings
+from wildcast_server.records import ObservedRecords, Records, SqlRecords, ensure_schema, open_engine
+from wildcast_server.settings import Settings, WorkflowSettings
 from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.results import Results
 from wildcast_server.usecases.run import Publish, RunExecution, put_back_active, resume_unfinished
 from wildcast_server.usecases.submit import Submit
-from wildcast_server.wiring.publishing import build_publisher
+from wildcast_server.wiring.publishing import build_publisher, build_store_check
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +72,15 @@ class Service:
     """
 
     def __init__(self, settings: Settings, places: PublicationPlaces) -> None:
-        workflows = build_registry(settings)
-        self._runner = Runner(settings.workflows.directories, settings.workflows.config)
+        every = load_registry(settings.workflows)
+        workflows = expose(settings.workflows, every)
+        # What was accepted while it was exposed is run even if it is not any more.
+        self._runner = build_runner(settings.workflows, every)
         self._jobs: JobEngine = InProcessJobs()
         # Last: nothing before it holds anything open, and nothing behind it fails.
-        self.records = build_records(settings)
+        metrics = Metrics()
+        self.records = ObservedRecords(build_records(settings), metrics)
+        metrics.watch(self.records.unfinished_counts)
         self._run = RunExecution(
             records=self.records,
             runner=self._runner,
@@ -89,13 +97,18 @@ class Service:
                 jobs=self._jobs,
                 output_root=settings.output_dir,
                 min_free_bytes=settings.results.min_free_disk_bytes,
+                max_queued=settings.workflows.max_queued,
             ),
             lookup=lookup,
             results=Results(lookup, places.stores, places.signer),
+            checks={"records": self.records.check, "job engine": self._jobs.check},
+            further_checks={"store": build_store_check(settings)} if "s3" in places.stores else {},
+            metrics=metrics,
         )
 
     def start(self) -> None:
-        """Begin to run what is queued, first of all what the last stop interrupted."""
+        """Begin to run what is queued, first of all what the last stop interrupted; workflows warm up meanwhile."""
+        self._runner.warm_up()
         self._jobs.start(self._run)
         resumed = resume_unfinished(self.records, self._jobs)
         if resumed:
@@ -134,25 +147,67 @@ def _in_place(directory: Path, execution: Execution) -> Published:
     return publish_in_place(directory, execution.id, attempt=execution.attempt)
 
 
-def build_registry(settings: Settings) -> Registry:
-    """Load the workflows that are exposed; a file that fails is logged and harms no other.
+def load_registry(chosen: WorkflowSettings) -> Registry:
+    """Load all workflows that there are; a file that fails is logged and harms no other.
+
+    Each file is imported by a child process first, so that one that ends or hangs its process does so there.
 
     Raises
     ------
     SettingsError
-        If an exposed or configured name is not there, or a workflow refuses its configuration.
+        If a name in the settings is no workflow's although every file was loaded.
     """
-    found = discover(settings.workflows.directories)
+    found = discover(chosen.directories, DIALECT, refused=probe(workflow_files(chosen.directories)))
     for failure in found.failures:
         logger.error("%s", failure.message)
         logger.debug("how it came to that:", exc_info=failure.error)
-    unknown = sorted(set(settings.workflows.config) - set(found.registry.names()))
-    if unknown:
-        raise SettingsError(f"workflows.config names {', '.join(unknown)}, and there is no such workflow")
-    exposed = found.registry.exposed(settings.workflows.exposed)
+    _check_names(chosen, found)
+    return found.registry
+
+
+def expose(chosen: WorkflowSettings, every: Registry) -> Registry:
+    """Return those that clients may use, and tell the operator of each that refuses its configuration."""
+    names = chosen.exposed
+    exposed = every.exposed(None if names is None else [name for name in names if name in every])
+    _check_configs(chosen, exposed)
     if not exposed:
         logger.warning("there is no workflow to run: name a directory of workflow files in WORKFLOW_DIR")
     return exposed
+
+
+def build_runner(chosen: WorkflowSettings, workflows: Registry) -> Runner:
+    """Build the runner of these workflows; each run imports its own workflow's file alone."""
+    sources = {name: workflows.source(name) for name in workflows}
+    return Runner(
+        chosen.directories,
+        chosen.config,
+        sources={name: path for name, path in sources.items() if path is not None},
+        warm_up=[name for name in chosen.warm_up if name in workflows],
+    )
+
+
+def _check_names(chosen: WorkflowSettings, found: Discovery) -> None:
+    """Hold that the settings name workflows that there are; one may be missing because its file failed."""
+    given = {"exposed": chosen.exposed or (), "config": chosen.config, "warm_up": chosen.warm_up}
+    for setting, names in given.items():
+        unknown = sorted(set(names) - set(found.registry))
+        if not unknown:
+            continue
+        there = ", ".join(found.registry) or "none at all"
+        sentence = f"workflows.{setting} names {', '.join(unknown)}, and there is no such workflow; there is {there}"
+        if not found.failures:
+            raise SettingsError(sentence)
+        logger.error("%s; it may be in a file that could not be loaded", sentence)
+
+
+def _check_configs(chosen: WorkflowSettings, registry: Registry) -> None:
+    # Its executions fail, and no others; so it does not stop the start.
+    for name in registry:
+        try:
+            registry.get(name).Config.model_validate(chosen.config.get(name) or {})
+        except ValidationError as error:
+            place, problems = registry.entry(name).place, as_sentence(field_errors(error))
+            logger.error("workflows.config.%s is not what %s takes, so it cannot run: %s", name, place, problems)  # noqa: TRY400 - a traceback could repeat values
 
 
 def build_records(settings: Settings) -> Records:

@@ -1,5 +1,6 @@
 """Running ASGI apps on bound sockets, each in a thread with an event loop of its own."""
 
+import resource
 import socket
 import threading
 import time
@@ -16,7 +17,21 @@ STOP_SECONDS = 10
 BACKLOG = 2048
 """Connections that wait to be taken; uvicorn's own number."""
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: clients that ask every ten or thirty seconds keep theirs."""
+
+OPEN_FILES = 65_536
+"""Enough for as many clients as one process can answer; every connection is an open file."""
+
 AsgiApp = Callable[..., Any]
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files, which many systems begin at 1,024, as far as it may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def bind(host: str, port: int, section: str) -> socket.socket:
@@ -71,6 +86,9 @@ class ServerThread:
             log_config=None,
             server_header=False,
             proxy_headers=False,
+            # Nothing here speaks them.
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         self._server = uvicorn.Server(config)

@@ -14,7 +14,7 @@ from wildcast_server.wiring.edge import build_edge, has_own_edge
 from wildcast_server.wiring.lock import sole_service
 from wildcast_server.wiring.publishing import announce, build_key_pair, build_signer, build_store, probe_store
 from wildcast_server.wiring.service import Service, publication_places
-from wildcast_server.wiring.serving import ServerThread, bind, url_of
+from wildcast_server.wiring.serving import ServerThread, allow_many_connections, bind, url_of
 
 
 class Running:
@@ -34,6 +34,7 @@ class Running:
         """What signed URLs begin with, if they lead to an edge of this stack."""
 
     def __enter__(self) -> Self:
+        allow_many_connections()
         with ExitStack() as opening:
             self._build(opening)
             self._open = opening.pop_all()

@@ -2,88 +2,14 @@
 
 import inspect
 
-import httpx
 import pytest
 
 from wildcast.contract.naming import MANIFEST_PATH, InvalidPathError
-from wildcast.contract.status import ExecutionStatus as Status
-from wildcast_server import errors, workflow
-from wildcast_server.api import UseCases, create_api
+from wildcast_server import errors
 from wildcast_server.api.errors import status_of
 from wildcast_server.domain.execution import Execution
-from wildcast_server.domain.registry import Registry
-from wildcast_server.jobs import InProcessJobs
-from wildcast_server.publish import publish_in_place
-from wildcast_server.records import MemoryRecords
-from wildcast_server.store import open_store
-from wildcast_server.usecases.lookup import Lookup
-from wildcast_server.usecases.results import Results
-from wildcast_server.usecases.run import as_record
-from wildcast_server.usecases.submit import Submit
-from wildcast_server.wiring.serving import ServerThread, bind, url_of
 
 ID = "exec_1_00000001"
-
-
-class Records(MemoryRecords):
-    """Records that a test can make fail."""
-
-    error = None
-
-    def get(self, execution_id):
-        if self.error:
-            raise self.error
-        return super().get(execution_id)
-
-    def check(self):
-        if self.error:
-            raise self.error
-
-
-@pytest.fixture
-def records():
-    """Records in memory that fail on request."""
-    return Records()
-
-
-@pytest.fixture
-def api(records, tmp_path):
-    """The API over local results, whose engine runs nothing."""
-    registry = Registry()
-
-    @workflow
-    def results(n: int = 1) -> None:
-        """Have a name that is also a word of the URLs."""
-
-    registry.add(results)
-    lookup = Lookup(records)
-    app = create_api(
-        UseCases(
-            workflows=registry,
-            submit=Submit(registry, records, InProcessJobs(), tmp_path, 0),
-            lookup=lookup,
-            results=Results(lookup, {"server": open_store(tmp_path.as_uri())}, None),
-        ),
-        max_body_bytes=1000,
-    )
-    bound = bind("127.0.0.1", 0, "api")
-    with ServerThread("API", app, bound), httpx.Client(base_url=url_of(bound)) as client:
-        yield client
-
-
-@pytest.fixture
-def published(records, tmp_path):
-    """A completed execution of the workflow `results`, with two files on disk."""
-    records.insert(Execution(id=ID, workflow_name="results", parameters={}))
-    directory = tmp_path / ID
-    (directory / "results").mkdir(parents=True)
-    (directory / "results" / "a.txt").write_text("inner")
-    (directory / "a b?#%.txt").write_text("0123456789")
-    records.change(ID, expected=Status.QUEUED, to=Status.RUNNING)
-    records.change(ID, expected=Status.RUNNING, to=Status.PENDING_RESULTS)
-    record = as_record(publish_in_place(directory, ID), 1)
-    records.change(ID, expected=Status.PENDING_RESULTS, to=Status.COMPLETED, published=record)
-    return directory
 
 
 @pytest.mark.parametrize(
@@ -135,16 +61,6 @@ def test_an_error_leaves_as_an_error_body(api, records, error, status, retry):
     assert ("retry-after" in answer.headers) == retry
 
 
-def test_health_says_what_is_wrong(api, records):
-    """Healthy is 200; without records it is 503 with the reason, in an error's form; alive it is anyway."""
-    assert api.get("/health").json()["status"] == "healthy"
-    records.error = errors.ServiceUnavailableError("the database is away")
-    answer = api.get("/health")
-    assert answer.status_code == 503
-    assert (answer.json()["status"], answer.json()["error"]) == ("unhealthy", "the database is away")
-    assert api.get("/liveness").json() == {"status": "alive"}
-
-
 @pytest.mark.parametrize(
     ("body", "kind", "words"),
     [
@@ -161,7 +77,10 @@ def test_a_body_that_is_refused_says_what_is_wrong(api, body, kind, words):
     assert words in answer.json()["error"]
 
 
-@pytest.mark.parametrize("path", ["/health", "/liveness", "/v1/infer/workflows", "/v1/infer/workflows/results/schema"])
+@pytest.mark.parametrize(
+    "path",
+    ["/health", "/readiness", "/liveness", "/metrics", "/v1/infer/workflows", "/v1/infer/workflows/results/schema"],
+)
 def test_head_is_answered_as_get_is(api, path):
     """Every server has to; load balancers use it."""
     assert api.head(path).status_code == api.get(path).status_code == 200
@@ -229,20 +148,6 @@ def test_a_result_that_is_to_come_is_202(api, records):
     assert answer.status_code == 202
     assert answer.json().keys() == {"message", "status"}
     assert int(answer.headers["retry-after"]) > 0
-
-
-def test_the_documentation_is_whole(api):
-    """Every route once, with all its path parameters, and errors as they are; the page that shows it is there."""
-    assert "swagger" in api.get("/docs").text
-    described = api.get("/openapi.json").json()
-    operations = [(path, name, each) for path, item in described["paths"].items() for name, each in item.items()]
-    assert {name for _, name, _ in operations} == {"get", "post"}
-    for path, _, operation in operations:
-        named = {parameter["name"] for parameter in operation.get("parameters", [])}
-        assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
-        schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
-        assert set(schema["properties"]) == {"error", "details", "detail"}
-        assert "422" not in operation["responses"]
 
 
 @pytest.mark.usefixtures("published")

@@ -8,6 +8,7 @@ from wildcast.contract.naming import (
     MANIFEST_PATH,
     InvalidPathError,
     check_key,
+    check_keys,
     is_execution_id,
     is_metadata,
     join_key,
@@ -40,6 +41,26 @@ def test_what_is_no_plain_relative_path_is_refused(key):
     """Traversal, empty segments, control characters, broken Unicode and over-long keys name nothing."""
     with pytest.raises(InvalidPathError):
         check_key(key)
+
+
+@given(st.lists(st.one_of(st.sampled_from(["a", "b/c", "ü/x", "a/../b", "", "/", "d/"]), st.text("./ab\n\x7fü"))))
+def test_many_keys_are_checked_as_each_is(keys):
+    """Together they pass if, and only if, every one of them does."""
+    try:
+        for key in keys:
+            check_key(key)
+    except InvalidPathError:
+        with pytest.raises(InvalidPathError):
+            check_keys(keys)
+    else:
+        check_keys(keys)
+
+
+def test_a_long_key_is_found_among_many():
+    """Also where all are plain."""
+    check_keys(["a", "b" * 1024])
+    with pytest.raises(InvalidPathError, match="1025 bytes"):
+        check_keys(["a", "b" * 1025])
 
 
 @pytest.mark.parametrize("key", ["a", "a/b.c", ".hidden", "..a/b..", "a b/ü#?%2e%2e", "ü" * 512])

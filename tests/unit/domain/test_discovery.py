@@ -210,3 +210,43 @@ def test_what_a_dialect_cannot_use_names_the_file(tmp_path, text, reason, left):
     assert reason in failure.message
     assert str(tmp_path / "a.py") in failure.message
     assert "wildcast_foreign" not in sys.modules
+
+
+HEAD = (
+    "import functools\nfrom pathlib import PurePath\nfrom typing import *\nfrom pydantic import BaseModel\n"
+    "from wildcast_server import Workflow, workflow\n"
+)
+WITH_MODEL = "class W(Workflow):\n    name = 'w'\n    class {}(BaseModel):\n        x: '{}' = 1\n    def run(self, p, c): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("class Odd: ...\n@workflow\ndef w(x: Odd) -> None: ...", "Odd"),
+        ("@workflow\ndef w(x: 'int[') -> None: ...", "type hint of 'x' cannot be evaluated"),
+        ("@workflow\ndef w(x: 'functools.nothing') -> None: ...", "type hint of 'x' cannot be evaluated"),
+        ("@workflow\ndef w(_x: int) -> None: ...", "underscore"),
+        ("@workflow(description=5)\ndef w() -> None: ...", "description"),
+        ("@workflow(description='\\udcff')\ndef w() -> None: ...", "surrogates"),
+        (WITH_MODEL.format("Parameters", "Missing"), "'Missing' is not defined"),
+        (WITH_MODEL.format("Config", "Missing"), "'Missing' is not defined"),
+        ("@workflow\n@functools.cache\ndef w() -> None: ...", "right above a `def`"),
+        ("@workflow\nclass W: ...", "right above a `def`"),
+    ],
+)
+def test_what_cannot_be_made_a_workflow_harms_no_other(tmp_path, text, reason):
+    """Whatever a type hint, a model or a decorator does, it is a failure of its file, with the reason."""
+    found = discover([write(tmp_path, a=HEAD + text + "\n", b=GOOD.format(name="b"))])
+    assert found.registry.names() == ["b", "f_b"]
+    (failure,) = found.failures
+    assert str(tmp_path / "a.py") in failure.message
+    assert reason in failure.message
+    assert "errors.pydantic.dev" not in failure.message
+
+
+def test_a_model_may_name_what_stands_below_it(tmp_path):
+    """It is resolved once the whole file is there."""
+    text = WITH_MODEL.format("Parameters", "Below | int") + "class Below(BaseModel):\n    y: int\n"
+    found = discover([write(tmp_path, a=HEAD + text)])
+    assert found.failures == ()
+    assert "Below" in str(found.registry.get("w").Parameters.model_json_schema())

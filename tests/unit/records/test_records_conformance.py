@@ -268,6 +268,14 @@ def test_a_full_queue_takes_no_more(records: Records):
     assert [found.id for found in records.unfinished()] == [execution(number).id for number in range(2)]
 
 
+@pytest.mark.parametrize("max_queued", [None, 10])
+def test_an_insertion_tells_how_many_wait_before_it(records: Records, max_queued):
+    """It is the position at that moment, whether the queue is bounded or not."""
+    assert [records.insert(execution(number), max_queued=max_queued) for number in range(3)] == [0, 1, 2]
+    advance(records, execution(0).id, S.RUNNING)
+    assert records.insert(execution(3), max_queued=max_queued) == 2
+
+
 def test_only_what_is_queued_fills_the_queue(records: Records):
     """A place is free as soon as an execution begins."""
     records.insert(execution(0), max_queued=1)

@@ -9,14 +9,28 @@ import pytest
 
 from wildcast.contract.manifest import FileRow, Manifest
 from wildcast.contract.status import ExecutionStatus
+from wildcast.contract.wire import Provenance
 from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.errors import ServiceUnavailableError
-from wildcast_server.jobs import JobEngine, RunReport, RunRequest
+from wildcast_server.jobs import JobEngine, RunRequest
 from wildcast_server.publish import Published
 from wildcast_server.records import MemoryRecords
 from wildcast_server.usecases.run import RunExecution, as_record
 
 ID = "exec_1_00000001"
+
+RAN = Provenance(
+    host="node-7",
+    wildcast="1.2.3",
+    python="3.12.1",
+    platform="Linux",
+    workflow_sha256="ab" * 32,
+    device="cuda:0",
+    peak_memory_bytes=2**30,
+    queued_seconds=None,
+    compute_seconds=1.5,
+    publish_seconds=None,
+)
 
 
 class ListedJobs(JobEngine):
@@ -34,6 +48,10 @@ class ListedJobs(JobEngine):
             raise ServiceUnavailableError("the server is stopping")
         self.taken.append(execution_id)
 
+    def check(self) -> None:
+        if self.stopped:
+            raise ServiceUnavailableError("the server is stopping")
+
     def stop(self, grace_seconds: float) -> None:  # noqa: ARG002 - the port's
         self.stopped = True
 
@@ -45,11 +63,11 @@ class ScriptedRunner:
     script: Callable[[RunRequest, Callable[[dict[str, Any]], None]], None]
     requests: list[RunRequest] = field(default_factory=list)
 
-    def run(self, request: RunRequest, on_progress: Callable[[dict[str, Any]], None]) -> RunReport:
+    def run(self, request: RunRequest, on_progress: Callable[[dict[str, Any]], None]) -> Provenance:
         self.requests.append(request)
         request.output_directory.mkdir(parents=True, exist_ok=True)
         self.script(request, on_progress)
-        return RunReport(seconds=0.0, peak_memory_bytes=0, host="here")
+        return RAN
 
 
 def manifest_of(name: str, attempt: int) -> Manifest:
@@ -66,6 +84,18 @@ def manifest_of(name: str, attempt: int) -> Manifest:
 def publish_nowhere(_directory: Path, execution: Execution) -> Published:
     """Say that everything was published."""
     return Published.of(manifest_of(execution.id, execution.attempt), f"outputs/{execution.id}")
+
+
+@pytest.fixture
+def told() -> Provenance:
+    """What the runner tells of every run."""
+    return RAN
+
+
+@pytest.fixture
+def nowhere() -> Callable[..., Published]:
+    """Say that everything was published."""
+    return publish_nowhere
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """Handing results out."""
 
 import pytest
+from msgspec import Raw, json, structs
 
 from wildcast.contract.manifest import FileRow, Manifest, encode_manifest
 from wildcast.contract.naming import MANIFEST_PATH, InvalidPathError
 from wildcast.contract.status import ExecutionStatus as Status
+from wildcast.contract.wire import ResultMetadata
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.errors import NoResultsError, NotFoundError, ServiceUnavailableError, StoreIoError
 from wildcast_server.signing import keys
@@ -56,7 +58,7 @@ def results(records, store, signer):
 
 def test_metadata_has_a_url_that_is_signed_now(results, completed):
     """The URL is for the publication's prefix, and the files begin with the execution's id."""
-    metadata = results.metadata("simulate", completed.id)
+    metadata = decoded(results.describe(completed))
     assert metadata.signed_url.startswith(f"{CDN}/outputs/{completed.id}/*?")
     assert metadata.expires_at is not None
     assert [(file.path, file.size) for file in metadata.output_files] == [(f"{completed.id}/a.txt", 5)]
@@ -98,25 +100,29 @@ def test_a_path_that_is_none_is_refused(results, completed, path):
 def test_without_results_the_sentence_says_why(results, bring_to, status, words):
     """Each status has its reason, for the metadata and for a file."""
     execution = bring_to("exec_1_00000001", status)
-    for ask in (results.metadata, lambda *names: results.file(*names, "a.txt")):
+    for ask in (results.describe, results.at_hand, lambda it: results.file("simulate", it.id, "a.txt")):
         with pytest.raises(NoResultsError, match=words) as caught:
-            ask("simulate", execution.id)
+            ask(execution)
         assert caught.value.status is status
 
 
 def test_an_expired_result_says_what_to_do(results, records, completed):
     """Whoever comes too late is told to submit again."""
-    records.change(completed.id, expected=Status.COMPLETED, to=Status.EXPIRED)
+    expired = records.change(completed.id, expected=Status.COMPLETED, to=Status.EXPIRED)
     with pytest.raises(NoResultsError, match="submit the request again"):
-        results.metadata("simulate", completed.id)
+        results.describe(expired)
 
 
 def test_object_storage_that_is_off_now_is_named(records, completed, store):
     """What an earlier configuration published there is not lost: the sentence names the setting."""
     off = Results(Lookup(records), {"server": store}, None)
-    for ask in (off.metadata, lambda *names: off.file(*names, "a.txt")):
+    for ask in (
+        off.describe,
+        lambda it: off.describe(it, listed=False),
+        lambda it: off.file("simulate", it.id, "a.txt"),
+    ):
         with pytest.raises(ServiceUnavailableError, match=r"object_storage\.enabled"):
-            ask("simulate", completed.id)
+            ask(completed)
 
 
 def test_a_local_result_outlives_a_change_to_object_storage(records, bring_to, store, signer):
@@ -125,7 +131,7 @@ def test_a_local_result_outlives_a_change_to_object_storage(records, bring_to, s
     local = open_store("memory://")
     commit(local, execution)
     both = Results(Lookup(records), {"server": local, "s3": store}, signer)
-    metadata = both.metadata("simulate", execution.id)
+    metadata = both.describe(execution).metadata
     assert (metadata.signed_url, metadata.remote_path, metadata.expires_at) == (None, None, None)
     assert both.file("simulate", execution.id, "a.txt") == ServedFile(local, f"outputs/{execution.id}/a.txt")
 
@@ -137,16 +143,37 @@ def test_a_lost_or_damaged_manifest_is_no_missing_file(results, completed, store
     store.delete(key)
     if data:
         store.put(key, data)
-    for ask in (results.metadata, lambda *names: results.file(*names, "a.txt")):
+    for ask in (results.describe, lambda it: results.file("simulate", it.id, "a.txt")):
         with pytest.raises(StoreIoError, match=completed.id):
-            ask("simulate", completed.id)
+            ask(completed)
 
 
 def test_a_manifest_is_read_once(results, completed, store):
     """It never changes once it is committed."""
-    results.metadata("simulate", completed.id)
+    assert not results.at_hand(completed)
+    results.describe(completed)
+    assert results.at_hand(completed)
     store.delete(completed.published.publication.manifest)
-    assert results.metadata("simulate", completed.id).output_files
+    assert decoded(results.describe(completed)).output_files
+
+
+def test_without_its_files_a_result_needs_no_manifest(results, completed, store):
+    """The record has all the rest, the publication's totals and a fresh URL included."""
+    whole = decoded(results.describe(completed))
+    store.delete(completed.published.publication.manifest)
+    again = Results(results._lookup, results._stores, results._signer)
+    short = decoded(again.describe(completed, listed=False))
+    assert short.output_files == ()
+    assert short.signed_url.partition("?")[0] == whole.signed_url.partition("?")[0]
+    assert structs.replace(short, **changing(whole)) == whole
+
+
+def test_what_a_user_wrote_is_never_taken_for_the_list_of_files(results, completed):
+    """The list is put in its place, whatever the parameters look like."""
+    tricky = completed.with_changes(parameters={"output_files": [], "x": '"output_files":[]'})
+    metadata = decoded(results.describe(tricky))
+    assert metadata.parameters == tricky.parameters
+    assert [file.size for file in metadata.output_files] == [5]
 
 
 def test_the_cache_is_bounded_by_rows():
@@ -160,7 +187,15 @@ def test_the_cache_is_bounded_by_rows():
     assert cache.get(("s3", "large")) is None
 
 
+def decoded(description):
+    return json.decode(description.to_json(), type=ResultMetadata)
+
+
+def changing(metadata):
+    return {name: getattr(metadata, name) for name in ("output_files", "signed_url", "expires_at")}
+
+
 def contents(rows):
     files = [FileRow(str(number), 1, "", "", "") for number in range(rows)]
     about = {"execution": "e", "attempt": 1, "created_at": utc_now(), "verified": "local", "datasets": ()}
-    return _Contents(Manifest.of(files, **about), frozenset())
+    return _Contents(Manifest.of(files, **about), frozenset(), Raw(b"[]"))

@@ -1,7 +1,11 @@
 """Running one execution, in every way that it can end."""
 
 import logging
+import platform
+import socket
+import time
 
+import msgspec
 import pytest
 
 from wildcast.contract.manifest import Manifest
@@ -51,6 +55,55 @@ def test_it_goes_from_queued_to_completed(run_with, records, queued, tmp_path):
     assert ended.created_at <= ended.started_at <= ended.ended_at
     assert run.runner.requests[0].parameters == {"n": 1}
     assert not (tmp_path / "outputs" / queued.id).exists()
+
+
+def test_what_ran_is_recorded(run_with, records, queued, told, nowhere):
+    """What the runner tells is joined by how long the execution waited and its publication took."""
+
+    def publish(directory, execution):
+        time.sleep(0.02)
+        return nowhere(directory, execution)
+
+    run_with(write_output, publish)(queued.id)
+    ended = records.get(queued.id)
+    ran = ended.provenance
+    assert ran.queued_seconds == (ended.started_at - ended.created_at).total_seconds()
+    assert 0.02 <= ran.publish_seconds < 10
+    assert msgspec.structs.replace(ran, queued_seconds=None, publish_seconds=None) == told
+
+
+def test_where_it_runs_is_known_from_the_start(run_with, records, queued):
+    """Host, versions and waiting time are in the record while the workflow computes."""
+    seen = []
+    run_with(lambda *_: seen.append(records.get(queued.id).provenance))(queued.id)
+    assert (seen[0].host, seen[0].python) == (socket.gethostname(), platform.python_version())
+    assert seen[0].queued_seconds >= 0
+    assert (seen[0].device, seen[0].compute_seconds, seen[0].publish_seconds) == (None, None, None)
+
+
+def test_what_failed_is_recorded_as_far_as_it_is_known(run_with, records, queued, told):
+    """A workflow that raised has a host, a device and timings as well; nothing was published."""
+    error = WorkflowFailedError("ValueError: no convergence")
+    error.provenance = told
+    run_with(raising(error))(queued.id)
+    ran = records.get(queued.id).provenance
+    assert (ran.device, ran.compute_seconds, ran.publish_seconds) == (told.device, told.compute_seconds, None)
+    assert ran.queued_seconds >= 0
+
+
+def test_what_ran_is_recorded_before_it_is_published(run_with, records, queued, told):
+    """A publication that fails loses nothing of the computation."""
+    run_with(write_output, raising(UploadFailedError("denied")))(queued.id)
+    ran = records.get(queued.id).provenance
+    assert (ran.compute_seconds, ran.publish_seconds) == (told.compute_seconds, None)
+
+
+def test_a_new_attempt_begins_with_nothing_known(records, jobs, bring_to, told):
+    """What the lost attempt ran on is not said of the next one."""
+    execution = bring_to("exec_1_00000001", Status.QUEUED)
+    records.change(execution.id, expected=Status.QUEUED, to=Status.RUNNING, provenance=told)
+    resume_unfinished(records, jobs)
+    assert records.get(execution.id).provenance is None
 
 
 def test_local_output_may_be_kept(run_with, queued, tmp_path):
@@ -169,9 +222,10 @@ def test_a_stale_attempt_is_stopped_at_its_next_report(run_with, records, queued
 class FailingRecords(MemoryRecords):
     """Records that cannot be reached for some of the methods."""
 
-    def __init__(self, *failing: object) -> None:
+    def __init__(self, *failing: object, times: int = 1_000) -> None:
         super().__init__()
         self.failing = failing
+        self.times = times
 
     def set_progress(self, execution_id, attempt, progress):
         if "set_progress" in self.failing:
@@ -179,7 +233,8 @@ class FailingRecords(MemoryRecords):
         return super().set_progress(execution_id, attempt, progress)
 
     def change(self, execution_id, *, to, **changes):
-        if to in self.failing:
+        if to in self.failing and self.times:
+            self.times -= 1
             raise ServiceUnavailableError("the database is locked")
         return super().change(execution_id, to=to, **changes)
 
@@ -197,9 +252,20 @@ def test_a_failure_that_cannot_be_recorded_is_left_to_the_next_start(run_with, q
     """The worker lives on, and the execution is taken up again."""
     records = FailingRecords(Status.FAILED)
     records.insert(queued)
-    run_with(raising(RunnerDiedError("died")), records=records)(queued.id)
+    run_with(raising(RunnerDiedError("died")), records=records, record_waits=())(queued.id)
     assert records.get(queued.id).status is Status.RUNNING
     assert "until the next start" in caplog.text
+
+
+@pytest.mark.parametrize("status", [Status.PENDING_RESULTS, Status.COMPLETED])
+def test_what_was_computed_outlives_an_outage_of_the_records(run_with, queued, caplog, status):
+    """A database that is away for a moment makes no failure of a run, nor of a publication that is verified."""
+    records = FailingRecords(status, times=2)
+    records.insert(queued)
+    run_with(write_output, records=records, record_waits=(0, 0))(queued.id)
+    ended = records.get(queued.id)
+    assert (ended.status, ended.error_message) == (Status.COMPLETED, None)
+    assert "not recorded yet" in caplog.text
 
 
 def test_what_an_earlier_attempt_left_is_removed(run_with, queued, tmp_path):

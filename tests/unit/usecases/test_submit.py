@@ -5,7 +5,7 @@ import pytest
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server import workflow
 from wildcast_server.domain.registry import Registry
-from wildcast_server.errors import InvalidParametersError, ServiceUnavailableError, UnknownWorkflowError
+from wildcast_server.errors import InvalidParametersError, QueueFullError, ServiceUnavailableError, UnknownWorkflowError
 from wildcast_server.usecases.submit import Submit
 
 
@@ -38,6 +38,17 @@ def test_the_position_is_that_of_its_acceptance(submit, records, jobs):
     assert (execution.status, position) == (Status.QUEUED, 1)
 
 
+def test_nothing_fails_between_the_record_and_the_engine(submit, records, jobs):
+    """A database that is lost right after the commit leaves no execution that waits for nobody."""
+
+    def lost(*_arguments):
+        raise ServiceUnavailableError("the connection is lost")
+
+    records.get = records.queue_position = records.standings = lost
+    execution, position = submit("simulate", {})
+    assert (jobs.taken, position) == ([execution.id], 0)
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "error"),
     [("missing", {}, UnknownWorkflowError), ("simulate", {"n": "many"}, InvalidParametersError)],
@@ -57,6 +68,16 @@ def test_too_little_disk_refuses(submit, records, tmp_path):
     assert records.unfinished() == []
 
 
+def test_a_full_queue_refuses(submit, records, jobs, tmp_path):
+    """One more than may wait is neither recorded nor enqueued, and is told when to come again."""
+    bounded = Submit(submit.workflows, records, jobs, tmp_path, 0, max_queued=1)
+    execution, _ = bounded("simulate", {})
+    with pytest.raises(QueueFullError, match="no more than 1") as caught:
+        bounded("simulate", {})
+    assert caught.value.retry_after > 0
+    assert [found.id for found in records.unfinished()] == jobs.taken == [execution.id]
+
+
 def test_a_disk_that_is_gone_refuses(submit, records, tmp_path):
     """An output directory that was removed or unmounted is a sentence, and no crash."""
     gone = Submit(submit.workflows, records, submit.jobs, tmp_path / "gone", 0)
@@ -69,7 +90,7 @@ def test_what_the_engine_does_not_take_never_runs(submit, records, jobs):
     """Who was told 503 submits again, so the first try must not run at the next start as well."""
     accepted = []
     original = records.insert
-    records.insert = lambda execution: (accepted.append(execution.id), original(execution))
+    records.insert = lambda execution, **options: accepted.append(execution.id) or original(execution, **options)
     jobs.stop(0)
     with pytest.raises(ServiceUnavailableError, match="stopping"):
         submit("simulate", {})

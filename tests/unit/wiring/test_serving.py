@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -54,6 +56,19 @@ def test_a_host_that_is_not_ours_is_a_sentence(host):
     """Whatever is wrong with it, the setting is named."""
     with pytest.raises(SettingsError, match=r"api\.host"):
         bind(host, 0, "api")
+
+
+def test_a_process_may_have_many_connections():
+    """The limit that it was started with is raised, as far as it may be, and never lowered."""
+    code = """
+import resource
+from wildcast_server.wiring.serving import allow_many_connections
+for limits in ((256, 3000), (3000, 3000)):
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    allow_many_connections()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (3000, 3000)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_who_connects_early_is_served():

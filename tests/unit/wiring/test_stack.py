@@ -49,8 +49,9 @@ def warm(settings_of):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"workflows.exposed": ["missing"]}, "cannot expose missing"),
+        ({"workflows.exposed": ["missing"]}, r"workflows\.exposed names missing"),
         ({"workflows.config": {"missing": {}}}, "names missing"),
+        ({"workflows.warm_up": ["missing"]}, r"workflows\.warm_up names missing"),
         ({"edge.enabled": False}, "nothing serves its signed URLs"),
         ({"edge.host": "192.0.2.1"}, r"edge\.host"),
     ],
