@@ -186,3 +186,11 @@ def test_to_change_x_open_y_names_what_exists():
     assert [path for path in named if not (ROOT / path).exists()] == []
     rooms = {path.name for path in (ROOT / "server/wildcast_server").iterdir() if (path / "__init__.py").exists()}
     assert {room for room in rooms if f"server/wildcast_server/{room}/" not in table} == set()
+
+
+def test_tests_that_documents_name_exist():
+    """A table that says which test holds a promise names tests that there are."""
+    files = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    known = {name for text in files for name in re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE)}
+    named = {name for document in DOCUMENTS for name in re.findall(r"`(test_\w+)`", document.read_text(encoding="utf-8"))}
+    assert named - known == set()
