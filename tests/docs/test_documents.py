@@ -192,5 +192,6 @@ def test_tests_that_documents_name_exist():
     """A table that says which test holds a promise names tests that there are."""
     files = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
     known = {name for text in files for name in re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE)}
-    named = {name for document in DOCUMENTS for name in re.findall(r"`(test_\w+)`", document.read_text(encoding="utf-8"))}
+    texts = [document.read_text(encoding="utf-8") for document in DOCUMENTS]
+    named = {name for text in texts for name in re.findall(r"`(test_\w+)`", text)}
     assert named - known == set()

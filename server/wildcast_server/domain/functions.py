@@ -124,7 +124,7 @@ def _check_kind(function: Callable[..., Any], parameter: inspect.Parameter) -> N
     if kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
         raise TypeError(f"{function.__name__}: a workflow's parameter cannot be {kind.description} ({parameter.name})")
     if parameter.name.startswith("_"):
-        raise TypeError(f"{function.__name__}: a workflow's parameter cannot begin with an underscore ({parameter.name})")
+        raise TypeError(f"{function.__name__}: a workflow's parameter cannot begin with '_' ({parameter.name})")
 
 
 def _field(function: Callable[..., Any], parameter: inspect.Parameter) -> tuple[Any, Any]:

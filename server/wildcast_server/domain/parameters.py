@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 from pydantic_core import to_json as encode_json
 
+from wildcast_server.domain.iso8601 import mistaken_dates, refused_times
 from wildcast_server.domain.workflow import Workflow
 from wildcast_server.errors import InvalidParametersError
 
@@ -80,14 +81,25 @@ def as_sentence(fields: list[dict[str, str]]) -> str:
 
 def _parse(workflow: type[Workflow], raw: Mapping[str, Any], *, by_name: bool) -> BaseModel:
     try:
-        # As JSON, because pydantic is stricter with Python values than with what they look like on the wire.
-        text = encode_json(dict(raw), inf_nan_mode="constants")
-        return workflow.Parameters.model_validate_json(text, by_alias=True, by_name=by_name or None)
+        try:
+            parameters = _read(workflow, raw, by_name=by_name)
+        except ValidationError as error:
+            if (spelled_out := refused_times(raw, error)) is None:
+                raise
+            raw, parameters = spelled_out, _read(workflow, spelled_out, by_name=by_name)
+        spelled_out = mistaken_dates(raw, parameters.model_dump(by_alias=not by_name))
+        return parameters if spelled_out is None else _read(workflow, spelled_out, by_name=by_name)
     except ValidationError as error:
         raise _invalid(workflow, field_errors(error)) from None
     except (TypeError, ValueError) as error:
         entry = {"field": "", "message": f"the parameters are not a JSON object ({error})", "type": "json_type"}
         raise _invalid(workflow, [entry]) from error
+
+
+def _read(workflow: type[Workflow], raw: Mapping[str, Any], *, by_name: bool) -> BaseModel:
+    # As JSON, because pydantic is stricter with Python values than with what they look like on the wire.
+    text = encode_json(dict(raw), inf_nan_mode="constants")
+    return workflow.Parameters.model_validate_json(text, by_alias=True, by_name=by_name or None)
 
 
 def _invalid(workflow: type[Workflow], fields: list[dict[str, str]]) -> InvalidParametersError:

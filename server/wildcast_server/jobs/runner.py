@@ -99,16 +99,13 @@ class Runner:
         sources: Mapping[str, Path] | None = None,
         warm_up: Sequence[str] = (),
     ) -> None:
+        _check_configs(configs or {})
         self._load = protocol.Load(
             directories=tuple(str(Path(directory).resolve()) for directory in directories),
             configs=dict(configs or {}),
             sources=None if sources is None else {name: str(path.resolve()) for name, path in sources.items()},
             warm_up=tuple(dict.fromkeys(warm_up)),
         )
-        try:
-            protocol.encode(self._load)
-        except (TypeError, ValueError) as error:
-            raise SettingsError(f"a workflow's configuration is not JSON: {error}") from error
         self._turn = threading.Lock()
         self._state = threading.Lock()
         self._process: RunnerProcess | None = None
@@ -340,6 +337,14 @@ class Runner:
             else f"that loaded {request.workflow!r}{self._place(request.workflow)}"
         )
         raise RunnerDiedError(f"the process {what} {process.describe_death()}")
+
+
+def _check_configs(configs: Mapping[str, Any]) -> None:
+    for name, config in configs.items():
+        try:
+            protocol.encode(protocol.Load(directories=(), configs={name: config}))
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"workflows.config.{name} is not JSON, which its process is sent: {error}") from error
 
 
 def _settle(active: _Active, outcome: protocol.Outcome) -> None:

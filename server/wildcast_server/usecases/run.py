@@ -34,7 +34,7 @@ MAX_ATTEMPTS = 3
 """After so many computations that the service did not survive, the execution is at fault."""
 
 RECORD_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""How long to wait, in seconds, before each further try to record a change while the records cannot be reached."""
+"""How long to wait, in seconds, before each further try to change a record while the records cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,12 @@ class RunExecution:
     def __call__(self, execution_id: str) -> None:
         """Run it; a failure ends in the record, not in an exception."""
         try:
-            execution = self._begin(self.records.get(execution_id))
+            execution = self._patiently(execution_id, lambda: self._begin(self.records.get(execution_id)))
         except StatusConflictError as conflict:
             logger.info("%s is not run: %s", execution_id, conflict)
+            return
+        except ServiceUnavailableError as outage:
+            logger.error("%s waits for the next start: %s", execution_id, outage)  # noqa: TRY400 - an outage needs no traceback
             return
         directory = self.output_root / execution.id
         logger.info("%s runs: %s, attempt %d", execution.id, execution.workflow_name, execution.attempt)
@@ -125,17 +128,18 @@ class RunExecution:
             raise StatusConflictError(f"{execution.id} is not running in attempt {execution.attempt} any more")
 
     def _advance(self, execution: Execution, to: ExecutionStatus, **fields: Any) -> Execution:
+        where: dict[str, Any] = {"expected": execution.status, "to": to, "attempt": execution.attempt}
+        return self._patiently(execution.id, lambda: self.records.change(execution.id, **where, **fields))
+
+    def _patiently(self, execution_id: str, change: Callable[[], Execution]) -> Execution:
+        # Hours of computing must not fail with a database that is away for a moment.
         for seconds in self.record_waits:
             try:
-                return self._change(execution, to, **fields)
+                return change()
             except ServiceUnavailableError as outage:
-                # Hours of computing do not fail with a database that is away for a moment.
-                logger.warning("%s is %s, and that is not recorded yet: %s", execution.id, to, outage)
+                logger.warning("%s: its record is changed in %g seconds: %s", execution_id, seconds, outage)
                 time.sleep(seconds)
-        return self._change(execution, to, **fields)
-
-    def _change(self, execution: Execution, to: ExecutionStatus, **fields: Any) -> Execution:
-        return self.records.change(execution.id, expected=execution.status, to=to, attempt=execution.attempt, **fields)
+        return change()
 
     def _fail(self, execution: Execution, error: Exception) -> None:
         if isinstance(error, WorkflowFailedError):

@@ -216,7 +216,10 @@ HEAD = (
     "import functools\nfrom pathlib import PurePath\nfrom typing import *\nfrom pydantic import BaseModel\n"
     "from wildcast_server import Workflow, workflow\n"
 )
-WITH_MODEL = "class W(Workflow):\n    name = 'w'\n    class {}(BaseModel):\n        x: '{}' = 1\n    def run(self, p, c): ...\n"
+WITH_MODEL = (
+    "class W(Workflow):\n    name = 'w'\n    def run(self, parameters, context): ...\n"
+    "    class {}(BaseModel):\n        x: '{}' = 1\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +228,7 @@ WITH_MODEL = "class W(Workflow):\n    name = 'w'\n    class {}(BaseModel):\n    
         ("class Odd: ...\n@workflow\ndef w(x: Odd) -> None: ...", "Odd"),
         ("@workflow\ndef w(x: 'int[') -> None: ...", "type hint of 'x' cannot be evaluated"),
         ("@workflow\ndef w(x: 'functools.nothing') -> None: ...", "type hint of 'x' cannot be evaluated"),
-        ("@workflow\ndef w(_x: int) -> None: ...", "underscore"),
+        ("@workflow\ndef w(_x: int) -> None: ...", "cannot begin with '_'"),
         ("@workflow(description=5)\ndef w() -> None: ...", "description"),
         ("@workflow(description='\\udcff')\ndef w() -> None: ...", "surrogates"),
         (WITH_MODEL.format("Parameters", "Missing"), "'Missing' is not defined"),

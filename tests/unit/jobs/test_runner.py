@@ -214,10 +214,11 @@ def test_an_invalid_configuration_is_named_without_its_values(workflow_directory
         assert "canary" not in str(caught.value)
 
 
-def test_a_configuration_that_is_not_json_stops_the_start():
-    """What cannot be sent is refused when the runner is made."""
-    with pytest.raises(SettingsError, match="configuration"):
-        Runner([], {"warm": {"x": object()}})
+@pytest.mark.parametrize("value", [object(), float("nan")])
+def test_a_configuration_that_is_not_json_stops_the_start(value):
+    """What cannot be sent is refused when the runner is made; the workflow is named."""
+    with pytest.raises(SettingsError, match=r"workflows\.config\.warm"):
+        Runner([], {"good": {"x": 1}, "warm": {"x": value}})
 
 
 def test_an_output_directory_that_is_not_empty_is_refused(runner, request_of):

@@ -268,6 +268,17 @@ def test_a_full_queue_takes_no_more(records: Records):
     assert [found.id for found in records.unfinished()] == [execution(number).id for number in range(2)]
 
 
+def test_a_result_is_remembered_however_old_it_is(records: Records):
+    """No clock makes the records forget where a publication lies."""
+    long_ago = utc_now() - timedelta(days=4_000)
+    records.insert(execution(created_at=long_ago))
+    records.change(execution().id, expected=S.QUEUED, to=S.RUNNING, started_at=long_ago)
+    advance(records, execution().id, S.PENDING_RESULTS)
+    records.change(execution().id, expected=S.PENDING_RESULTS, to=S.COMPLETED, ended_at=long_ago, published=published())
+    found = records.get(execution().id)
+    assert (found.status, found.published, found.ended_at) == (S.COMPLETED, published(), long_ago)
+
+
 @pytest.mark.parametrize("max_queued", [None, 10])
 def test_an_insertion_tells_how_many_wait_before_it(records: Records, max_queued):
     """It is the position at that moment, whether the queue is bounded or not."""

@@ -17,6 +17,7 @@ from wildcast_server.errors import (
     ServiceUnavailableError,
     UploadFailedError,
     WorkflowFailedError,
+    WorkflowLoadError,
 )
 from wildcast_server.publish import Published
 from wildcast_server.records import MemoryRecords
@@ -141,6 +142,7 @@ def test_progress_is_recorded(run_with, records, queued):
     [
         (WorkflowFailedError("ValueError: no convergence", "Traceback …"), "ValueError: no convergence"),
         (RunnerDiedError("the process was killed by SIGKILL"), "the process was killed by SIGKILL"),
+        (WorkflowLoadError("it could not be constructed: OSError"), "it could not be constructed: OSError"),
         (KeyError("x"), "KeyError: 'x'"),
     ],
 )
@@ -257,15 +259,26 @@ def test_a_failure_that_cannot_be_recorded_is_left_to_the_next_start(run_with, q
     assert "until the next start" in caplog.text
 
 
-@pytest.mark.parametrize("status", [Status.PENDING_RESULTS, Status.COMPLETED])
-def test_what_was_computed_outlives_an_outage_of_the_records(run_with, queued, caplog, status):
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.PENDING_RESULTS, Status.COMPLETED])
+def test_an_outage_of_the_records_costs_no_execution(run_with, queued, caplog, status):
     """A database that is away for a moment makes no failure of a run, nor of a publication that is verified."""
     records = FailingRecords(status, times=2)
     records.insert(queued)
     run_with(write_output, records=records, record_waits=(0, 0))(queued.id)
     ended = records.get(queued.id)
     assert (ended.status, ended.error_message) == (Status.COMPLETED, None)
-    assert "not recorded yet" in caplog.text
+    assert caplog.text.count("the database is locked") == 2
+
+
+def test_what_cannot_be_begun_is_left_to_the_next_start(run_with, queued, caplog):
+    """It waits as before, and the engine sees no exception."""
+    records = FailingRecords(Status.RUNNING)
+    records.insert(queued)
+    run = run_with(records=records, record_waits=())
+    run(queued.id)
+    assert run.runner.requests == []
+    assert records.get(queued.id) == queued
+    assert "waits for the next start" in caplog.text
 
 
 def test_what_an_earlier_attempt_left_is_removed(run_with, queued, tmp_path):

@@ -41,7 +41,7 @@ def test_the_position_is_that_of_its_acceptance(submit, records, jobs):
 def test_nothing_fails_between_the_record_and_the_engine(submit, records, jobs):
     """A database that is lost right after the commit leaves no execution that waits for nobody."""
 
-    def lost(*_arguments):
+    def lost(_id: str) -> None:
         raise ServiceUnavailableError("the connection is lost")
 
     records.get = records.queue_position = records.standings = lost
