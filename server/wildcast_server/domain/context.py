@@ -88,6 +88,7 @@ class RunContext:
 
     def progress(
         self,
+        /,
         current_step: int | None = None,
         total_steps: int | None = None,
         *,

@@ -7,11 +7,12 @@ file has. Its directory is not put on ``sys.path``: what workflows share belongs
 import hashlib
 import importlib.util
 import inspect
+import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -140,7 +141,7 @@ def _refusal(path: Path, reason: str) -> DiscoveryFailure:
 
 def _load_into(registry: Registry, path: Path, dialect: Dialect) -> Iterable[DiscoveryFailure]:
     try:
-        with dialect.importing(path):
+        with dialect.importing(path), _own_logging():
             module, sha256 = _import(path)
             candidates = [*_candidates(module), *dialect.workflows(module)]
     except KeyboardInterrupt:
@@ -156,6 +157,18 @@ def _load_into(registry: Registry, path: Path, dialect: Dialect) -> Iterable[Dis
         except WorkflowLoadError as error:
             message = str(error)
             yield DiscoveryFailure(path, message if str(path) in message else f"{path}: {message}", error)
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """Give the root logger back as it was: many files call `logging.basicConfig`, and it is the service's."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 class _HashingLoader(SourceFileLoader):

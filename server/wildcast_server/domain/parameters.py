@@ -44,7 +44,7 @@ def to_json(parameters: BaseModel) -> dict[str, Any]:
         If they would not be the same when they are read again: a NaN, a field that hides or drops its value.
     """
     try:
-        values: dict[str, Any] = parameters.model_dump(mode="json", by_alias=True, round_trip=True)
+        values: dict[str, Any] = parameters.model_dump(mode="json", by_alias=True, round_trip=True, warnings="none")
     except PydanticSerializationError as error:
         raise _unrecordable(list(type(parameters).model_fields)) from error
     if not_json := [name for name, value in values.items() if not _is_json(value)]:
@@ -53,10 +53,22 @@ def to_json(parameters: BaseModel) -> dict[str, Any]:
         again = type(parameters).model_validate_json(json.dumps(values), by_alias=True, by_name=True)
     except ValidationError as error:
         raise _unrecordable([entry["field"] for entry in field_errors(error)]) from None
-    if again != parameters:
-        names = type(parameters).model_fields
-        raise _unrecordable([name for name in names if getattr(parameters, name) != getattr(again, name)])
+    if again != parameters and (changed := _changed(parameters, again)):
+        raise _unrecordable(changed)
     return values
+
+
+def _changed(parameters: BaseModel, again: BaseModel) -> list[str]:
+    """Name the fields whose values differ.
+
+    A default that nobody has given need only look the same in JSON: models do not validate it, so that it may be a
+    tuple where a list is meant, or text where a path is.
+    """
+    names = [name for name in type(parameters).model_fields if getattr(parameters, name) != getattr(again, name)]
+    given = [name for name in names if name in parameters.model_fields_set]
+    defaults = set(names) - set(given)
+    shown = [model.model_dump(mode="json", include=defaults, warnings="none") for model in (parameters, again)]
+    return given if shown[0] == shown[1] else names
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
@@ -87,7 +99,7 @@ def _parse(workflow: type[Workflow], raw: Mapping[str, Any], *, by_name: bool) -
             if (spelled_out := refused_times(raw, error)) is None:
                 raise
             raw, parameters = spelled_out, _read(workflow, spelled_out, by_name=by_name)
-        spelled_out = mistaken_dates(raw, parameters.model_dump(by_alias=not by_name))
+        spelled_out = mistaken_dates(raw, parameters.model_dump(by_alias=not by_name, warnings="none"))
         return parameters if spelled_out is None else _read(workflow, spelled_out, by_name=by_name)
     except ValidationError as error:
         raise _invalid(workflow, field_errors(error)) from None

@@ -133,3 +133,10 @@ def test_what_is_no_name_of_a_device_is_refused(tmp_path, name, error):
     with pytest.raises(error, match="device"):
         context.device = name
     assert context.device == "cpu"
+
+
+def test_a_field_may_be_called_self(tmp_path):
+    """A workflow's own fields have any names."""
+    seen = []
+    RunContext("exec_1_00000000", tmp_path, on_progress=seen.append).progress(self=1)
+    assert seen == [{"self": 1}]

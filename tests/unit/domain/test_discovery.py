@@ -1,6 +1,7 @@
 """Discovery of workflows in directories."""
 
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -253,3 +254,12 @@ def test_a_model_may_name_what_stands_below_it(tmp_path):
     found = discover([write(tmp_path, a=HEAD + text)])
     assert found.failures == ()
     assert "Below" in str(found.registry.get("w").Parameters.model_json_schema())
+
+
+def test_a_file_that_sets_logging_up_changes_nothing(tmp_path):
+    """Level and handlers of the root logger are the service's, whatever a file does to them."""
+    (tmp_path / "loud.py").write_text("import logging\nlogging.basicConfig(level=1, force=True)\n")
+    root = logging.getLogger()
+    before = (root.level, root.handlers[:])
+    discover([tmp_path])
+    assert (root.level, root.handlers) == before

@@ -122,3 +122,14 @@ def test_a_field_that_is_left_out_is_refused():
 
     with pytest.raises(InvalidParametersError, match="n:"):
         to_json(validate(with_model(Model), {"n": 3}))
+
+
+def test_a_default_of_another_kind_is_recorded():
+    """A default that its model would not take as it stands, a tuple for a list, is no reason to refuse a request."""
+
+    class Model(BaseModel):
+        variables: list[str] = ("t2m", "u10m")  # type: ignore[assignment]
+        weights: Path = "weights.bin"  # type: ignore[assignment]
+
+    parameters = validate(with_model(Model), {})
+    assert to_json(parameters) == {"variables": ["t2m", "u10m"], "weights": "weights.bin"}
