@@ -6,7 +6,7 @@ from urllib.parse import quote
 import httpx
 
 from api_client._failures import error_of, unexpected
-from api_client.models import InferenceRequestResults
+from api_client.models import InferenceRequestResults, StorageType
 from wildcast import ApiError, ResultsPendingError, UnexpectedAnswerError
 from wildcast._api import Api
 from wildcast.contract.status import ExecutionStatus
@@ -76,7 +76,7 @@ def metadata_of(result: InferenceRequestResults, workflow: str) -> ResultMetadat
         workflow_name=workflow,
         created_at=None,
         parameters={},
-        storage_type=result.storage_type.value,
+        storage_type=StorageType(result.storage_type).value,
         remote_path=None,
         signed_url=result.signed_url,
         output_files=tuple(OutputFile(file.path, file.size) for file in result.output_files),

@@ -27,22 +27,18 @@ LONGEST_TEXT = 300
 def translated() -> Iterator[None]:
     """Raise what `wildcast` raises inside as one of the SDK's exceptions.
 
-    A refusal keeps its 403, and only a file that the result never had is "not found".
+    A refusal keeps its status, and only a file that the result never had is "not found".
     """
     try:
         yield
-    except wildcast.MissingFileError as error:
-        raise ResultFileNotFoundError(str(error)) from error
-    except wildcast.AccessRefusedError as error:
-        raise Earth2StudioAPIError(str(error), HTTPStatus.FORBIDDEN.value) from error
-    except wildcast.StoreUnavailableError as error:
-        raise APIConnectionError(str(error)) from error
+    except wildcast.ReadError as error:
+        raise _unread(error) from error
     except wildcast.ServerUnavailableError as error:
         if isinstance(error.__cause__, httpx.TimeoutException):
             raise RequestTimeoutError(f"The server stayed silent for too long: {error}") from error
         raise APIConnectionError(str(error)) from error
     except wildcast.ApiError as error:
-        raise Earth2StudioAPIError(str(error), error.status, error.details) from error
+        raise _of_status(error.status, str(error), error.details) from error
     except InvalidPathError as error:
         raise BadRequestError(str(error)) from error
     except (wildcast.WildcastError, httpx.HTTPError) as error:
@@ -51,8 +47,18 @@ def translated() -> Iterator[None]:
 
 def error_of(response: httpx.Response) -> Earth2StudioAPIError:
     """Return the exception for an answer that is no success, in wildcast's form of errors or in FastAPI's."""
-    status = response.status_code
-    message, details = _account(response)
+    return _of_status(response.status_code, *_account(response))
+
+
+def _unread(error: wildcast.ReadError) -> Earth2StudioAPIError:
+    if isinstance(error, wildcast.MissingFileError):
+        return ResultFileNotFoundError(str(error))
+    if isinstance(error, wildcast.StoreUnavailableError) and error.status is None:
+        return APIConnectionError(str(error))
+    return _of_status(error.status, str(error))
+
+
+def _of_status(status: int | None, message: str, details: Any = None) -> Earth2StudioAPIError:
     if status == HTTPStatus.BAD_REQUEST:
         return BadRequestError(message, details)
     if status == HTTPStatus.NOT_FOUND:
@@ -99,7 +105,7 @@ def _account(response: httpx.Response) -> tuple[str, Any]:
         return said["error"], _particulars(said)
     if isinstance(detail, str):
         return detail, body.get("details")
-    return _otherwise(response, known=bool(body)), detail
+    return _otherwise(response), detail
 
 
 def _particulars(said: dict[str, Any]) -> Any:
@@ -110,11 +116,11 @@ def _particulars(said: dict[str, Any]) -> Any:
     return texts[0] if texts else None
 
 
-def _otherwise(response: httpx.Response, *, known: bool) -> str:
+def _otherwise(response: httpx.Response) -> str:
     if response.has_redirect_location:
         return f"The server redirects to {_without_query(response.headers['Location'])}; give that address."
     text = response.text.strip()
-    if known or not text or len(text) > LONGEST_TEXT or text.startswith("<"):
+    if not text or len(text) > LONGEST_TEXT or text.startswith(("<", "{")):
         return f"The server answered {response.status_code} {response.reason_phrase}."
     return text
 

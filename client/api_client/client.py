@@ -79,9 +79,9 @@ class Earth2StudioClient:
     max_retries
         How often a GET is repeated after a broken connection or 429, 500, 502, 503 or 504; a submission never is.
     retry_backoff_factor
-        Seconds before the second repetition; they double with each.
+        The longest pause before the first repetition, in seconds; it doubles with each.
     token
-        Sent as ``Authorization: Bearer``; ``WILDCAST_TOKEN`` if none is given.
+        Sent as ``Authorization: Bearer``; ``WILDCAST_TOKEN`` if none is given. A client is pickled without it.
 
     Raises
     ------
@@ -111,6 +111,10 @@ class Earth2StudioClient:
 
     def __repr__(self) -> str:
         return f"Earth2StudioClient({self.base_url!r}, {self.workflow_name!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As everything that is pickled here: without the token, which another process takes from WILDCAST_TOKEN.
+        return {**self.__dict__, "token": None, "_last": None}
 
     def __enter__(self) -> Self:
         return self
@@ -269,7 +273,8 @@ class Earth2StudioClient:
         ResultFileNotFoundError
             If the result has no such file.
         Earth2StudioAPIError
-            With `status_code` 403 if access is refused; if the file cannot be read for another reason.
+            With `status_code` 403 (or the API's 401) if access is refused; with another, or None, if the file cannot be
+            read for another reason.
         """
         if path == f"{self.workflow_name}:{result.request_id}":  # the archive of all files, which is none of them
             return io.BytesIO(self._request("GET", f"{self.result_root_path(result)}{path}", timeout=timeout).content)

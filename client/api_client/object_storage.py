@@ -52,11 +52,11 @@ def get_mapper(request_result: InferenceRequestResults, zarr_path: str = "") -> 
     Raises
     ------
     ValueError
-        If there is no signed URL, although the result is in object storage.
+        If there is no signed URL, although the result is in object storage; if its storage type is unknown.
     InvalidUrlError
         If the URL is not a signed one.
     """
-    if request_result.storage_type is not StorageType.S3:
+    if StorageType(request_result.storage_type) is not StorageType.S3:
         return None
     if not request_result.signed_url:
         raise ValueError(f"The server gives no signed URL for {request_result.request_id}; ask its operators.")

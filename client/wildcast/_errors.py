@@ -15,7 +15,7 @@
     │   ├── ResultsExpiredError
     │   ├── ResultsPendingError
     │   └── WaitTimeoutError         (TimeoutError)
-    ├── ReadError                    (OSError)
+    ├── ReadError                    (OSError; has `status`)
     │   ├── MissingFileError         (FileNotFoundError)
     │   ├── AccessRefusedError       (PermissionError)
     │   │   └── UrlExpiredError
@@ -157,6 +157,9 @@ class WaitTimeoutError(ExecutionError, TimeoutError):
 
 class ReadError(WildcastError, OSError):
     """A file of a result could not be read."""
+
+    status: int | None = None
+    """The HTTP status that said so; None where none did."""
 
 
 class MissingFileError(ReadError, FileNotFoundError):

@@ -139,7 +139,9 @@ class Transport:
         try:
             return await self._renew(link) is not None
         except ApiError as error:
-            raise type(refusal)(f"{refusal} Renewing the URL failed: {error}") from error
+            failed = type(refusal)(f"{refusal} Renewing the URL failed: {error}")
+            failed.status = refusal.status
+            raise failed from error
 
     async def _renew(self, stale: SignedUrl, *, only_if_due: bool = False) -> SignedUrl | None:
         # One thread for each loop at most, however many readers wait; the source sees to one over all loops.
@@ -156,24 +158,30 @@ def url_of(link: SignedUrl, path: str) -> URL:
 
 
 def _raise_for_status(response: aiohttp.ClientResponse, path: str, link: SignedUrl, *, ranged: bool) -> None:
-    status = response.status
-    if status in (OK, PARTIAL):
+    if response.status in (OK, PARTIAL):
         _check_plain(response, path)
         return
+    error = _failure(response, path, link, ranged=ranged)
+    error.status = response.status
+    raise error
+
+
+def _failure(response: aiohttp.ClientResponse, path: str, link: SignedUrl, *, ranged: bool) -> ReadError:
+    status = response.status
     if status == MISSING:
-        raise MissingFileError(f"There is no {shown(path)} in this result.")
+        return MissingFileError(f"There is no {shown(path)} in this result.")
     if status in (UNAUTHORIZED, FORBIDDEN):
-        raise _refusal(path, status, link)
+        return _refusal(path, status, link)
     if status == NOT_SATISFIABLE and ranged:
-        raise RangeNotSatisfiableError(f"The range asked for is not satisfiable: {shown(path)} is shorter.")
+        return RangeNotSatisfiableError(f"The range asked for is not satisfiable: {shown(path)} is shorter.")
     if status in _TRANSIENT or status in _SERVER_ERRORS:
         wait = parse_retry_after(response.headers.get("Retry-After"))
-        raise StoreUnavailableError(f"{_where(link)} answered {status} for {shown(path)}; try again later.", wait)
+        return StoreUnavailableError(f"{_where(link)} answered {status} for {shown(path)}; try again later.", wait)
     if status in _REDIRECTS:
-        raise TransferBrokenError(
+        return TransferBrokenError(
             f"{_where(link)} redirects {shown(path)} elsewhere; a login page or proxy may be in between."
         )
-    raise ReadError(f"{_where(link)} answered {status} for {shown(path)}, which no reader can use.")
+    return ReadError(f"{_where(link)} answered {status} for {shown(path)}, which no reader can use.")
 
 
 def _check_plain(response: aiohttp.ClientResponse, path: str) -> None:

@@ -3,15 +3,16 @@
 Where Earth2Studio is not installed, it registers nothing.
 """
 
-import importlib
 import logging
 from collections import OrderedDict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pkgutil import resolve_name
+from typing import Annotated, Any
 
 import numpy as np
 from earth2studio.serve.server import Earth2Workflow, WorkflowRegistry
+from pydantic import Field
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +49,14 @@ class DeterministicEarth2Workflow(Earth2Workflow):
         super().__init__()
         grid = global_grid(resolution)
         self.device = device
-        self.model = find(model)(variables, grid) if model == PERSISTENCE else load(find(model))
-        self.data = find(data)(grid) if data == RANDOM else find(data)()
+        found = resolve_name(model)
+        self.model = found(variables, grid) if model == PERSISTENCE else load(found)
+        self.data = resolve_name(data)(grid) if data == RANDOM else resolve_name(data)()
 
     def __call__(
         self,
         io: Any,
-        start_time: list[datetime] = [datetime(2024, 1, 1)],  # noqa: B006, DTZ001 - as above; UTC, as Earth2Studio means it
+        start_time: Annotated[list[datetime], Field(min_length=1)] = [datetime(2024, 1, 1)],  # noqa: B006, DTZ001 - as above
         num_steps: int = 6,
         variables: list[str] | None = None,
     ) -> None:
@@ -72,12 +74,6 @@ def global_grid(resolution: float) -> OrderedDict[str, np.ndarray]:
     """Return latitudes from north to south and longitudes from Greenwich eastward, in degrees."""
     latitudes = np.linspace(90, -90, round(180 / resolution) + 1)
     return OrderedDict(lat=latitudes, lon=np.linspace(0, 360, round(360 / resolution), endpoint=False))
-
-
-def find(name: str) -> Any:
-    """Import what a dotted name says."""
-    module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def load(model: Any) -> Any:

@@ -88,14 +88,15 @@ def test_a_netcdf_output_is_a_whole_file(remote):
         assert ds["t2m"].isel(time=0, lat=1).values.tolist() == [0, 1, 2]
 
 
-def test_a_refusal_reaches_the_client(remote):
+@pytest.mark.parametrize("parameters", [{"num_steps": 0}, {"start_time": []}])
+def test_a_refusal_reaches_the_client(remote, parameters):
     """A request that a workflow does not accept is the client's error with the reason."""
     from earth2studio.serve.client.exceptions import Earth2StudioAPIError
 
     with pytest.raises(Earth2StudioAPIError) as caught:
-        remote()(num_steps=0)
+        remote()(**parameters)
     assert caught.value.status_code == 422
-    assert "num_steps" in str(caught.value) + str(caught.value.details)
+    assert next(iter(parameters)) in str(caught.value) + str(caught.value.details)
 
 
 def test_the_real_server_is_never_imported(stack):

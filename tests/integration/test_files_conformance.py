@@ -220,6 +220,12 @@ CASES = [
     without_body(304, "If-Match: ETAG", "If-None-Match: ETAG"),
     part(["If-Match: ETAG", "Range: bytes=5-9"], 206, 5, 10),
     without_body(412, 'If-Match: "x"', "Range: bytes=5-9"),
+    # Conditions come before the range (§13.2.2).
+    without_body(412, 'If-Match: "x"', "Range: bytes=500-"),
+    without_body(412, 'If-Match: "x"', "Range: bytes=-0"),
+    without_body(304, "If-None-Match: ETAG", "Range: bytes=500-"),
+    refused("If-Match: ETAG", "Range: bytes=500-"),
+    refused("If-Range: ETAG", "Range: bytes=500-"),
     whole(f"If-Unmodified-Since: {SAME}"),
     whole(f"If-Unmodified-Since: {LATER}"),
     whole("If-Unmodified-Since: junk"),

@@ -17,7 +17,7 @@ from wildcast_server.http.archives import FORMATS
 from wildcast_server.http.conditions import condition_status
 from wildcast_server.http.disposition import content_disposition
 from wildcast_server.http.media_types import NO_CACHE
-from wildcast_server.http.problems import problem
+from wildcast_server.http.problems import another_version, problem
 from wildcast_server.http.responses import Representation, head_response, not_modified_response, object_response
 from wildcast_server.usecases.archive import Archive, Archives
 from wildcast_server.usecases.results import Results
@@ -137,8 +137,7 @@ def _answer(request: Request, archive: Archive) -> Response:
     )
     match condition_status(request.headers, archive.etag, archive.modified):
         case HTTPStatus.PRECONDITION_FAILED:
-            sentence = "the archive is another version than the one that the request names"
-            return problem(HTTPStatus.PRECONDITION_FAILED, sentence, headers={"ETag": archive.etag})
+            return another_version("archive", archive.etag)
         case HTTPStatus.NOT_MODIFIED:
             return not_modified_response(shown)
     return head_response(shown) if request.method == "HEAD" else object_response(shown, archive.stream())

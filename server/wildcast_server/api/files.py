@@ -17,7 +17,7 @@ from wildcast_server.errors import NotFoundError, StoreIoError
 from wildcast_server.http.conditions import condition_status, quoted_etag, range_holds
 from wildcast_server.http.disposition import content_disposition
 from wildcast_server.http.media_types import cache_control, content_type
-from wildcast_server.http.problems import problem
+from wildcast_server.http.problems import another_version, problem
 from wildcast_server.http.ranges import Requested, Span, parse_ranges, resolve_all
 from wildcast_server.http.responses import (
     Representation,
@@ -45,7 +45,7 @@ PATH_PARAMETER = {
 DESCRIPTION = """
 Sends any file that `output_files` lists. `Range` may name up to 100 ranges; they, `If-Range` and the conditions
 `If-Match`, `If-None-Match`, `If-Modified-Since` and `If-Unmodified-Since` mean what RFC 9110 says. HEAD has the
-headers alone.
+headers alone. A browser shows a file, and runs no script in it.
 
 Where results lie in object storage, the answer is a redirect to the file's signed URL, made for this request.
 """
@@ -83,7 +83,10 @@ def file_routes(results: Results) -> APIRouter:
         path = _path_as_sent(request)
         found = await run_in_threadpool(results.file, workflow_name, execution_id, path)
         if isinstance(found, ServedFile):
-            return await _send_or_say_lost(request, found)
+            response = await _send_or_say_lost(request, found)
+            # Pages and drawings would run their scripts as if they were this service's own.
+            response.headers["Content-Security-Policy"] = "sandbox"
+            return response
         return RedirectResponse(found.url, HTTPStatus.TEMPORARY_REDIRECT, {"Cache-Control": "no-store"})
 
     return router
@@ -92,9 +95,9 @@ def file_routes(results: Results) -> APIRouter:
 def _path_as_sent(request: Request) -> str:
     """Return the file's path, decoded once; a slash or dots that were encoded do not become path syntax."""
     raw = request.scope["raw_path"].decode("ascii", "replace")
-    encoded = raw.split("/", BEFORE_PATH)[BEFORE_PATH]
     # An encoded slash anywhere: with one before the file's path, that would begin elsewhere.
-    if AMBIGUOUS.search(encoded) or "%2f" in raw.lower():
+    encoded = None if "%2f" in raw.lower() else raw.split("/", BEFORE_PATH)[BEFORE_PATH]
+    if encoded is None or AMBIGUOUS.search(encoded):
         raise InvalidPathError(
             "the path has an encoded slash, backslash or NUL in it: send the file's path as it is listed"
         )
@@ -125,7 +128,7 @@ async def _send(request: Request, file: ServedFile) -> Response:
     etag = quoted_etag(info.etag)
     status = condition_status(request.headers, etag, info.last_modified)
     if status is HTTPStatus.PRECONDITION_FAILED:
-        return _changed(etag)
+        return another_version("file", etag)
     if status is HTTPStatus.NOT_MODIFIED:
         return not_modified_response(shown)
     if request.method == "HEAD":
@@ -133,12 +136,6 @@ async def _send(request: Request, file: ServedFile) -> Response:
     holds = range_holds(request.headers.get("if-range"), etag, info.last_modified)
     requested = parse_ranges(request.headers.get("range")) if holds else ()
     return await _send_ranges(file, info, shown, requested)
-
-
-def _changed(etag: str | None) -> Response:
-    headers = {"Cache-Control": "no-store"} if etag is None else {"Cache-Control": "no-store", "ETag": etag}
-    sentence = "the file is another version than the one that the request names"
-    return problem(HTTPStatus.PRECONDITION_FAILED, sentence, headers=headers)
 
 
 async def _send_ranges(

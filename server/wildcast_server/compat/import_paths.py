@@ -119,11 +119,12 @@ def import_paths() -> Iterator[WorkflowRegistry]:
 
 def _hide() -> tuple[dict[str, ModuleType], dict[str, Any]]:
     """Take away what stands under our names, and return it: modules, and attributes of their parents."""
-    modules = {name: module for name, module in list(sys.modules.items()) if _is_below_ours(name)}
-    attributes = {name: _take_attribute(name) for name in PACKAGES}
+    # The empty parents are of ours, too, where a load is within another.
+    found = list(sys.modules.items())
+    modules = {name: module for name, module in found if _is_below_ours(name) or _is_ours(module)}
     for name in modules:
         del sys.modules[name]
-    return modules, attributes
+    return modules, {name: _take_attribute(name) for name in PACKAGES}
 
 
 def _restore(hidden: tuple[dict[str, ModuleType], dict[str, Any]]) -> None:

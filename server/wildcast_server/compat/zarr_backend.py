@@ -67,7 +67,8 @@ class ZarrBackend:
         Raises
         ------
         ValueError
-            If a coordinate is not one-dimensional, or there are more or fewer contents than names.
+            If a coordinate is not one-dimensional or has a value twice, or there are more or fewer contents than
+            names.
         """
         for name, values in coords.items():
             self._add_coordinate(name, np.asarray(values))
@@ -83,17 +84,20 @@ class ZarrBackend:
         Raises
         ------
         ValueError
-            If a coordinate is not in the store, or there are more or fewer contents than names.
+            If a coordinate is not in the store, `coords` are not the array's dimensions in their order, a content has
+            another shape, or there are more or fewer contents than names.
         """
         names = _as_list(array_name)
+        shape = tuple(np.size(values) for values in coords.values())
         for name, content in zip(names, _as_arrays(x, names), strict=True):
             if name not in self.root:
                 self.add_array(coords, name, dtype=content.dtype)
-            self[name].oindex[self._selection(coords)] = content
+            _check_shape(name, content, shape)
+            self[name].oindex[self._selection(coords, name)] = content
 
     def read(self, coords: Coords, array_name: str) -> tuple[np.ndarray[Any, Any], Coords]:
         """Return what lies at `coords`, and these; raises as `write`."""
-        return self[array_name].oindex[self._selection(coords)], coords
+        return self[array_name].oindex[self._selection(coords, array_name)], coords
 
     def _add_coordinate(self, name: str, values: np.ndarray[Any, Any]) -> None:
         if values.ndim != 1:
@@ -102,6 +106,8 @@ class ZarrBackend:
             )
         if name in self.coords:
             return
+        if len(np.unique(values)) < len(values):
+            raise ValueError(f"the coordinate {name!r} has a value twice: each place in the store needs its own")
         encoded, attributes = encode(values)
         self.coords[name] = values
         self._create(name, [name], encoded, {"chunks": (max(1, len(values)),), "attributes": attributes})
@@ -111,8 +117,8 @@ class ZarrBackend:
     ) -> None:
         """Create an array of the given content, or an empty one; `options` are those of ``create_array``."""
         shape = tuple(len(self.coords[dimension]) for dimension in dimensions)
-        if content is not None and content.shape != shape:
-            raise ValueError(f"{name!r} has the shape {content.shape}, where its coordinates have {shape}")
+        if content is not None:
+            _check_shape(name, content, shape)
         lengths = zip(dimensions, shape, strict=True)
         chunks = tuple(max(1, min(self.chunks.get(dimension, length), length)) for dimension, length in lengths)
         dtype = np.dtype(options.get("dtype", "float32" if content is None else content.dtype))
@@ -123,7 +129,10 @@ class ZarrBackend:
         if content is not None:
             array[...] = content
 
-    def _selection(self, coords: Coords) -> tuple[slice | np.ndarray[Any, Any], ...]:
+    def _selection(self, coords: Coords, array_name: str) -> tuple[slice | np.ndarray[Any, Any], ...]:
+        dimensions = self[array_name].metadata.dimension_names or ()
+        if tuple(coords) != dimensions:
+            raise ValueError(f"{array_name!r} has the dimensions {dimensions}, in this order, and not {tuple(coords)}")
         return tuple(self._positions(dimension, values) for dimension, values in coords.items())
 
     def _positions(self, dimension: str, values: Any) -> slice | np.ndarray[Any, Any]:
@@ -137,6 +146,11 @@ class ZarrBackend:
         if len(positions) and np.all(np.diff(positions) == 1):
             return slice(int(positions[0]), int(positions[-1]) + 1)
         return np.asarray(positions)
+
+
+def _check_shape(name: str, content: np.ndarray[Any, Any], shape: tuple[int, ...]) -> None:
+    if content.shape != shape:
+        raise ValueError(f"{name!r} has the shape {content.shape}, where its coordinates have {shape}")
 
 
 def encode(values: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,6 +33,7 @@ from wildcast_server.signing.cloudfront import normalize_domain
 from wildcast_server.signing.verify import Refusal, RefusedError, Verifier
 from wildcast_server.store.base import (
     ByteRange,
+    ObjectInfo,
     ObjectRange,
     ObjectStore,
     ObjectStream,
@@ -130,23 +130,18 @@ class _Edge:
             return False
 
     async def _serve(self, request: Request, key: str) -> Response:
-        requested = await self._requested(request, key)
+        requested = parse_range(request.headers.get("range")) if request.method == "GET" else None
         try:
             stream = await self._open(key, requested)
         except RangeNotSatisfiableError:
-            size = (await run_in_threadpool(self._store.head, key)).size
-            if resolve(requested, size) is None:
-                return refusals.invalid_range(size)
-            requested, stream = None, await self._open(key, None)
-        return await _response(request, key, stream, requested)
-
-    async def _requested(self, request: Request, key: str) -> Requested | None:
-        requested = parse_range(request.headers.get("range")) if request.method == "GET" else None
-        condition = request.headers.get("if-range")
-        if requested is None or condition is None:
-            return requested
-        info = await run_in_threadpool(self._store.head, key)
-        return requested if range_holds(condition, quoted_etag(info.etag), info.last_modified) else None
+            stream = await self._store.stream(key)
+            refused = _range_holds(request, stream.info) and resolve(requested, stream.info.size) is None
+            return await _response(request, key, stream, None, range_refused=refused)
+        if requested is not None and not _range_holds(request, stream.info):
+            await close(stream.chunks)
+            requested, stream = None, await self._store.stream(key)
+        span = Span(stream.start, stream.stop) if requested is not None else None
+        return await _response(request, key, stream, span)
 
     async def _open(self, key: str, requested: Requested | None) -> ObjectStream:
         if requested == RequestedSuffix(0):
@@ -179,7 +174,13 @@ def _store_range(requested: Requested | None) -> ObjectRange | None:
     return OffsetRange(requested.first) if requested.last is None else ByteRange(requested.first, requested.last + 1)
 
 
-async def _response(request: Request, key: str, stream: ObjectStream, requested: Requested | None) -> Response:
+def _range_holds(request: Request, info: ObjectInfo) -> bool:
+    return range_holds(request.headers.get("if-range"), quoted_etag(info.etag), info.last_modified)
+
+
+async def _response(
+    request: Request, key: str, stream: ObjectStream, span: Span | None, *, range_refused: bool = False
+) -> Response:
     info, kept = stream.info, stream.attributes
     representation = Representation(
         size=info.size,
@@ -188,14 +189,16 @@ async def _response(request: Request, key: str, stream: ObjectStream, requested:
         content_type=kept.content_type or content_type(key),
         cache_control=kept.cache_control or cache_control(key),
     )
+    # Conditions come before the range (RFC 9110 §13.2.2).
     status = condition_status(request.headers, quoted_etag(info.etag), info.last_modified)
-    if status is not None or request.method == "HEAD":
+    if status is not None or range_refused or request.method == "HEAD":
         await close(stream.chunks)
     if status is HTTPStatus.PRECONDITION_FAILED:
         return refusals.precondition_failed()
     if status is HTTPStatus.NOT_MODIFIED:
         return not_modified_response(representation)
+    if range_refused:
+        return refusals.invalid_range(info.size)
     if request.method == "HEAD":
         return head_response(representation)
-    span = Span(stream.start, stream.stop) if requested is not None and stream.stop > stream.start else None
     return object_response(representation, stream.chunks, span)

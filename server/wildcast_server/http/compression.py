@@ -33,13 +33,13 @@ GZIP_LEVEL = 3
 _ELEMENT = re.compile(r"\s*([A-Za-z0-9*!#$%&'+.^_`|~-]+)\s*(?:;\s*[qQ]\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*)?")
 
 
-def choose_coding(accept_encoding: str | None) -> Coding:
-    """Say how to send a body to a client with this ``Accept-Encoding``.
+def choose_coding(accept_encoding: str) -> Coding:
+    """Say how to send a body to a client with this ``Accept-Encoding``, which is empty if it sent none.
 
     ``identity`` is always acceptable here: an answer that the client would rather not have is better than 406. Elements
     that cannot be read are passed over.
     """
-    wishes = _wishes(accept_encoding or "")
+    wishes = _wishes(accept_encoding)
     any_other = wishes.get("*", 0.0)
     # Named by nobody, identity is what is sent where nothing else is liked at all.
     liking = {coding: wishes.get(coding, any_other) for coding in PREFERENCE[:-1]}
@@ -80,7 +80,9 @@ class CompressibleResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it as the request's ``Accept-Encoding`` wants it."""
         body = bytes(self.body)
-        coding = "identity" if len(body) < MIN_BYTES else choose_coding(Headers(scope=scope).get("accept-encoding"))
+        # A field that may be sent in several lines (RFC 9110 §5.3).
+        accepted = ", ".join(Headers(scope=scope).getlist("accept-encoding"))
+        coding = "identity" if len(body) < MIN_BYTES else choose_coding(accepted)
         if coding != "identity":
             if len(body) > MAX_INLINE_BYTES:
                 # The loop's own threads: no other work waits in them that could hold this up.

@@ -182,7 +182,8 @@ def _os_error(number: int, uri: str, what: str, action: Action) -> StoreError:
 
 def file_error(error: OSError, uri: str) -> StoreError:
     """Return the error to raise in place of one that the operating system raised as a file was read."""
-    if isinstance(error, FileNotFoundError):
+    # A socket cannot be opened at all: no such device.
+    if isinstance(error, FileNotFoundError) or error.errno == errno.ENXIO:
         return NotFoundError(f"{uri} does not exist", uri)
     return _os_error(error.errno or errno.EIO, uri, f"{uri} could not be read", "read")
 

@@ -1,23 +1,20 @@
 """Every backend over obstore: the port's methods, written once.
 
-What differs between the backends is in `Traits`, and in the two subclasses that need code of their own.
+What differs between the backends is in `Traits`, and in the subclasses of the two that need code of their own.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import obstore
 
 from wildcast.contract.naming import InvalidPathError, check_key, join_key
 from wildcast_server.errors import InvalidKeyError, NotFoundError, StoreError, StoreIoError
 from wildcast_server.store._errors import DRIVER_ERRORS, Action, translate, unsatisfiable
-from wildcast_server.store._read_ahead import LocalFile, ReadAhead, open_in_thread
 from wildcast_server.store.base import (
     ByteRange,
     ObjectAttributes,
@@ -90,23 +87,25 @@ class ObstoreStore(ObjectStore):
         return self._traits.etags_are_md5
 
     def get(self, key: str, byte_range: ObjectRange | None = None) -> bytes:
-        path = self._path(key)
-        with self._reading(key, byte_range):
-            result = obstore.get(self._driver, path, options=_options(byte_range))
-            self._check_range(key, byte_range, result.meta["size"])
+        result = self._request(key, byte_range)
+        with self._errors(key, "read"):
             return bytes(result.bytes())
 
     async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
-        path = self._path(key)
-        with self._reading(key, byte_range):
-            result = await self._in_thread(lambda: obstore.get(self._driver, path, options=_options(byte_range)))
-            self._check_range(key, byte_range, result.meta["size"])
+        result = await self._in_thread(lambda: self._request(key, byte_range))
         start, stop = result.range
         attributes = ObjectAttributes(
             content_type=result.attributes.get("Content-Type"),
             cache_control=result.attributes.get("Cache-Control"),
         )
         return ObjectStream(self._info(result.meta), attributes, start, stop, self._chunks(key, result))
+
+    def _request(self, key: str, byte_range: ObjectRange | None) -> "GetResult":
+        path = self._path(key)
+        with self._reading(key, byte_range):
+            result = obstore.get(self._driver, path, options=_options(byte_range))
+            self._check_range(key, byte_range, result.meta["size"])
+            return result
 
     async def _chunks(self, key: str, result: "GetResult") -> AsyncIterator[bytes]:
         source = iter(result.stream(min_chunk_size=STREAM_CHUNK))
@@ -279,34 +278,6 @@ class ObstoreStore(ObjectStore):
             raise translate(error, self._uri_of(key), action) from error
 
 
-class LocalStore(ObstoreStore):
-    """Objects as files below a directory; written beside their place and renamed into it.
-
-    Streams are read by code of our own: the driver's are made of reads of 8 KiB, and a tenth as fast.
-    """
-
-    # The driver's own names for files that are being written.
-    _STAGED = re.compile(r"#[0-9]+$")
-
-    def _path(self, key: str) -> str:
-        if self._STAGED.search(key):
-            raise InvalidKeyError(f"{key!r}: a store of files cannot hold a name that ends in # and digits", self.uri)
-        return super()._path(key)
-
-    async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
-        # UTF-8 as the driver has it, whatever Python takes for the file system's encoding.
-        path = f"{unquote(urlsplit(self.uri).path)}/{self._path(key)}".encode()
-        file = await open_in_thread(self._readers, lambda: LocalFile(path, self._uri_of(key)))
-        info = file.info(key)
-        try:
-            self._check_range(key, byte_range, info.size)
-        except StoreError:
-            file.close()
-            raise
-        start, stop = _bounds(byte_range, info.size)
-        return ObjectStream(info, ObjectAttributes(), start, stop, ReadAhead(file, start, stop, self._readers))
-
-
 class _Parts:
     """Iterates over parts, and remembers the exception that doing so raised, to tell it from the driver's."""
 
@@ -330,19 +301,6 @@ def _is_empty(byte_range: ObjectRange) -> bool:
             return start < 0
         case SuffixRange(length):
             return length <= 0
-
-
-def _bounds(byte_range: ObjectRange | None, size: int) -> tuple[int, int]:
-    """Return where a satisfiable range begins, and where it ends (exclusive)."""
-    match byte_range:
-        case None:
-            return 0, size
-        case ByteRange(start, stop):
-            return start, min(stop, size)
-        case OffsetRange(start):
-            return start, size
-        case SuffixRange(length):
-            return max(size - length, 0), size
 
 
 def _options(byte_range: ObjectRange | None) -> "GetOptions | None":

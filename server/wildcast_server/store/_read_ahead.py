@@ -1,4 +1,4 @@
-"""Reads a file on local disk a few blocks ahead of whoever sends it."""
+"""A file on local disk that is open for reading, and a stream of it a block ahead of whoever sends it."""
 
 import asyncio
 import errno
@@ -57,6 +57,11 @@ class LocalFile:
 
     def __del__(self) -> None:
         self.close()
+
+    @property
+    def size(self) -> int:
+        """How many bytes it had when it was opened."""
+        return self._status.st_size
 
     def info(self, key: str) -> ObjectInfo:
         """Describe the file as the driver does: a test compares the two."""

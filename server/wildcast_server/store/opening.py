@@ -10,7 +10,8 @@ from obstore.store import LocalStore as LocalDriver
 from wildcast.contract.naming import InvalidPathError, check_key
 from wildcast_server.errors import InvalidUriError
 from wildcast_server.store._errors import DRIVER_ERRORS, cannot_open
-from wildcast_server.store._obstore import LocalStore, ObstoreStore, Traits
+from wildcast_server.store._local import LocalStore
+from wildcast_server.store._obstore import ObstoreStore, Traits
 from wildcast_server.store._s3 import client_options, open_s3, retry_config
 from wildcast_server.store.base import ObjectStore
 from wildcast_server.store.options import StoreOptions
@@ -72,11 +73,7 @@ def _open_file(rest: str, uri: str) -> ObjectStore:
     if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
         raise InvalidUriError(f"{_shown(uri)} is not an absolute path; write file:///absolute/path")
     clean = Path(path)
-    return LocalStore(
-        clean.as_uri(),
-        LocalDriver(clean, mkdir=True, automatic_cleanup=True),
-        traits=Traits(keeps_attributes=False),
-    )
+    return LocalStore(clean.as_uri(), LocalDriver(clean, mkdir=True, automatic_cleanup=True))
 
 
 def _open_other(scheme: str, uri: str, bucket: str, base: str, options: StoreOptions) -> ObjectStore:

@@ -1,6 +1,7 @@
 """Single files of a result: which answer each request becomes, from the API with either storage type."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -37,6 +38,7 @@ FILES = {
     "日本/図 #1?.png": b"png",
     'say "hi"; x=1.txt': b"quoted",
     "\u202egnp.exe": b"bidi",
+    "page.html": b"<script>fetch('/v1/workflows')</script>",
     "a.zarr/zarr.json": ARRAY,
     "a.zarr/c/0/0": b"chunk",
 }
@@ -129,6 +131,14 @@ def test_a_file_has_its_media_type(api: Api, name: str, kind: str) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-1"}, {"Range": "bytes=0-0,2-2"}, {"If-Match": '"other"'}])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_file_runs_scripts_in_the_services_name(api: Api, method: str, headers: dict[str, str]) -> None:
+    """Whoever may run workflows could else act for whoever looks at their results."""
+    answer = api.http.request(method, f"{BASE}/page.html", headers=headers)
+    assert answer.headers["content-security-policy"] == "sandbox"
+
+
 @pytest.mark.parametrize("name", ["ten.bin", "empty", "größe 100%.nc"])
 def test_head_has_the_headers_of_get(api: Api, name: str) -> None:
     """All of them, and no body; a range changes nothing (RFC 9110 §14.2)."""
@@ -164,6 +174,16 @@ def test_a_file_that_was_replaced_has_another_etag(api: Api) -> None:
     (api.directory / "new").replace(api.directory / "ten.bin")
     answer = api.get("ten.bin", Range="bytes=5-", If_Range=old)
     assert (answer.status_code, answer.content) == (200, b"9876543210")
+
+
+def test_a_workflow_may_write_what_a_store_of_files_cannot_be_given(tmp_path: Path) -> None:
+    """Where a result is served as it lies, nothing has to be written: names that end in # and digits are fine."""
+    directory = tmp_path / ID
+    directory.mkdir()
+    (directory / "plot#1").write_bytes(b"odd")
+    lookup = completed(as_record(publish_in_place(directory, ID), 1))
+    with contextmanager(serve)(Results(lookup, {"server": open_store(tmp_path.as_uri())}, None), directory) as api:
+        assert api.get("plot#1").content == b"odd"
 
 
 @pytest.mark.parametrize("range_", ["bytes=0-", "bytes=-5", "bytes=0-0,2-2"])

@@ -97,6 +97,7 @@ def test_an_error_has_its_class_status_and_words(peer, client, body, status, kin
         ),
         (PlainTextResponse("no upstream", 418), "no upstream", None),
         (HTMLResponse("<html>proxy</html>", 418), "The server answered 418 I'm a Teapot.", None),
+        (JSONResponse({}, 418), "The server answered 418 I'm a Teapot.", None),
         (JSONResponse(["not", "an", "object"], 418), '["not","an","object"]', None),
         (
             RedirectResponse("https://elsewhere/x?token=canary", 307),
@@ -212,6 +213,19 @@ def test_the_token_is_in_no_repr(peer):
     shown = f"{workflow!r} {workflow.client!r} {RemoteEarth2WorkflowResult(workflow, ID)!r}"
     assert "canary" not in shown
     assert workflow.client.token == "canary"
+
+
+def test_a_client_travels_between_processes_without_its_token(peer, monkeypatch):
+    """Pickled it holds no secret; where it arrives, ``WILDCAST_TOKEN`` says who asks."""
+    with peer.client(token="canary", max_retries=1) as client:
+        client.as_wildcast(client.get_request_results(ID))
+        sent = pickle.dumps(client)
+    assert b"canary" not in sent
+    monkeypatch.setenv("WILDCAST_TOKEN", "there")
+    with pickle.loads(sent) as again:  # noqa: S301 - our own
+        assert again.health_check().status == "healthy"
+        assert (again.workflow_name, again.timeout, again.token) == ("wf", 30.0, None)
+    assert peer.headers[-1]["authorization"] == "Bearer there"
 
 
 def test_errors_travel_between_processes():

@@ -2,19 +2,22 @@
 
 import asyncio
 import pickle
+import time
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 
 from api_client import fsspec_utils
 from api_client.e2client import RemoteEarth2Workflow, RemoteEarth2WorkflowResult
 from api_client.exceptions import (
     APIConnectionError,
+    BadRequestError,
     Earth2StudioAPIError,
     InferenceRequestNotFoundError,
+    InternalServerError,
     ResultFileNotFoundError,
 )
 from api_client.object_storage import SignedURLFileSystem, create_cloudfront_mapper, get_mapper
@@ -94,8 +97,43 @@ def test_an_error_is_no_missing_file_because_the_signature_holds_403(peer):
     with peer.client(max_retries=0) as client:
         results = client.get_request_results(ID)
         peer.override = lambda _request: JSONResponse({}, 500)
-        with pytest.raises(APIConnectionError, match="500"):
+        with pytest.raises(InternalServerError, match="500"):
             client.download_result(results, f"{ID}/a.txt")
+
+
+@pytest.mark.usefixtures("storage_type")
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BadRequestError),
+        (401, Earth2StudioAPIError),
+        (403, Earth2StudioAPIError),
+        (429, Earth2StudioAPIError),
+        (500, InternalServerError),
+        (503, Earth2StudioAPIError),
+    ],
+)
+def test_a_download_that_is_refused_has_the_status_that_was_answered(peer, status, kind):
+    """Class and `status_code` are those of the answer; "cannot be reached" is for a server that did not answer."""
+    peer.files = {"a.txt": b"a"}
+    with peer.client(max_retries=0) as client:
+        results = client.get_request_results(ID)
+        peer.override = lambda request: JSONResponse({}, status) if request.url.path.endswith("/a.txt") else None
+        with pytest.raises(Earth2StudioAPIError) as caught:
+            client.download_result(results, f"{ID}/a.txt")
+    assert (type(caught.value), caught.value.status_code) == (kind, status)
+
+
+def test_a_refusal_that_cannot_be_mended_keeps_its_status(peer):
+    """Where the URL cannot be renewed either, the download is still refused, and says both."""
+    peer.files = {"a.txt": b"a"}
+    with peer.client(max_retries=0) as client:
+        results = client.get_request_results(ID)
+        peer.accepted = set()
+        peer.override = lambda request: JSONResponse({}, 503) if request.url.path.startswith("/v1/") else None
+        with pytest.raises(Earth2StudioAPIError, match="503") as caught:
+            client.download_result(results, f"{ID}/a.txt")
+    assert caught.value.status_code == 403
 
 
 @pytest.mark.usefixtures("storage_type")
@@ -215,13 +253,28 @@ def test_as_many_chunks_are_in_flight_as_zarr_is_told(peer, tmp_path):
         np.testing.assert_array_equal(ds["t"].values, T["t"].values)
 
 
+@pytest.mark.usefixtures("storage_type")
 def test_a_large_file_goes_to_disk_instead_of_memory(peer, client, tmp_path):
-    """Beside the signature's `BytesIO` there is a way that streams."""
-    peer.files = {"dir/big.bin": bytes(range(256)) * 4096}
+    """Beside the signature's `BytesIO` there is a way that streams: what is still to come waits for what is on disk."""
+    first, second = bytes(range(256)) * 8192, b"second" * 1000
+
+    def wait_for_the_first():
+        deadline = time.monotonic() + 20
+        while sum(path.stat().st_size for path in tmp_path.rglob("*.partial")) < len(first) / 2:
+            assert time.monotonic() < deadline, "nothing was written while the rest was missing"
+            time.sleep(0.005)
+
+    async def halves():
+        yield first
+        await asyncio.to_thread(wait_for_the_first)
+        yield second
+
+    peer.files = {"dir/big.bin": first + second}
     results = client.get_request_results(ID)
+    peer.override = lambda _request: StreamingResponse(halves())
     written = client.as_wildcast(results).download(results.output_files[0].path, tmp_path)
     assert written == tmp_path / "dir" / "big.bin"
-    assert written.read_bytes() == peer.files["dir/big.bin"]
+    assert written.read_bytes() == first + second
 
 
 def test_a_loop_over_all_files_asks_for_nothing_else(peer, client):
@@ -303,8 +356,13 @@ def test_a_mapper_of_a_result_knows_its_files(peer, client, tmp_path):
     results = client.get_request_results(ID)
     xr.testing.assert_identical(xr.open_zarr(get_mapper(results, "results.zarr")).load(), T)
     assert fsspec_utils.get_mapper(results, "results.zarr")["t/2"] == peer.files["results.zarr/t/2"]
+    results.storage_type = "s3"  # as one may write it by hand
+    assert get_mapper(results, "results.zarr")["t/2"] == peer.files["results.zarr/t/2"]
     results.signed_url = None
     with pytest.raises(ValueError, match="signed URL"):
+        get_mapper(results)
+    results.storage_type = "tape"
+    with pytest.raises(ValueError, match="tape"):
         get_mapper(results)
     peer.storage_type = "server"
     assert get_mapper(client.get_request_results(ID)) is None
@@ -327,6 +385,9 @@ def test_a_filesystem_is_made_of_a_url_and_its_query(peer):
     assert fs.cat_file("a #.txt") == b"a"
     with pytest.raises(FileNotFoundError):
         fs.cat_file("b.txt")
+    peer.files["dir/c.txt"] = b"c"
+    below = SignedURLFileSystem(base_fs=None, query_params=fs.storage_args[1], base_url=f"{base}/dir")
+    assert below.cat_file("c.txt") == b"c"
     peer.accepted = set()
     with pytest.raises(PermissionError):
         fs.exists("b.txt")

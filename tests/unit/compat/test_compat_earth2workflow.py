@@ -93,6 +93,35 @@ def test_parameters_are_the_same_after_being_recorded(warming, parameters):
     assert restore(warming, to_json(made)) == made
 
 
+def test_defaults_are_as_a_request_gives_them(load_one, run_here):
+    """A default that JSON has no form for, such as a tuple or text for a path, can be recorded and run like any."""
+    workflow = load_one(
+        """
+        from collections.abc import Sequence
+        from pathlib import Path
+        from earth2studio.serve.server import Earth2Workflow, workflow_registry
+
+        @workflow_registry.register
+        class Defaults(Earth2Workflow):
+            def __call__(self, io, variables: Sequence[str] | None = ("t2m", "msl"), mask: Path = "mask.nc"):
+                self.update_execution_data(self.execution_id, {"seen": [variables, mask]})
+        """
+    )
+    recorded = to_json(validate(workflow, {}))
+    assert recorded == {"variables": ["t2m", "msl"], "mask": "mask.nc"}
+    _, progress = run_here(workflow, **recorded)
+    assert progress[-1]["seen"] == [["t2m", "msl"], "mask.nc"]
+
+
+def test_a_default_that_no_request_could_give_is_refused_when_it_is_used(load_one):
+    """A file with `None` where the hint has no None loads; requests that leave the parameter out are told."""
+    source = FORECAST.replace("names: list[str] | None = None", "names: list[str] = None")
+    workflow = load_one(source)
+    assert validate(workflow, {"names": ["a"]})
+    with pytest.raises(InvalidParametersError, match="names"):
+        to_json(validate(workflow, {}))
+
+
 @pytest.mark.parametrize("parameters", [{"num_steps": 0}, {"num_steps": 1001}, {"start_time": []} | {"io": "x"}])
 def test_what_the_call_does_not_take_is_refused(warming, parameters):
     """Steps are bounded as at Earth2Studio's server, and `io` is nothing that a request gives."""

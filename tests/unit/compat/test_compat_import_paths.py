@@ -154,14 +154,18 @@ def test_a_real_package_keeps_no_attribute_of_ours(load):
     assert importlib.import_module("earth2studio.serve.server").WHO == "the real server"
 
 
-def test_paths_nest(imported):
-    """A load within a load has a registry of its own, and the outer one goes on."""
+@pytest.mark.parametrize("module", ["earth2studio.serve.server.workflow", "api_server.workflow"])
+def test_paths_nest(imported, module):
+    """A load within a load has a registry of its own, and the outer one goes on with what it imported."""
     before = imported()
     with import_paths() as outer:
+        mine = importlib.import_module(module)
+        during = imported()
         with import_paths() as inner:
             assert WorkflowRegistry.instance() is inner
-        assert WorkflowRegistry.instance() is outer
-        importlib.import_module("api_server.workflow")
+            assert importlib.import_module(module).workflow_registry is inner
+        assert imported() == during
+        assert WorkflowRegistry.instance() is mine.workflow_registry is outer
     assert imported() == before
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wildcast_server.compat.zarr_backend import ZarrBackend
 
 LAT = np.array([60.0, 0.0, -60.0])
+MEMBER = np.array([1, 2])
 TIME = np.array(["2024-01-01T00", "2024-01-01T06"], dtype="datetime64[ns]")
 
 
@@ -110,15 +111,28 @@ def test_writing_adds_what_is_missing(backend):
     ("call", "sentence"),
     [
         (lambda b: b.write(np.ones(1), {"lat": [12.0]}, "t2m"), r"\[12.\] of 'lat' are in the store"),
-        (lambda b: b.write(np.ones(1), {"lon": [12.0]}, "t2m"), "of 'lon' are in the store"),
+        (lambda b: b.write(np.ones(1), {"lon": [12.0]}, "t2m"), r"'t2m' has the dimensions \('lat',\)"),
         (lambda b: b.write([np.ones(3)] * 2, {"lat": LAT}, "t2m"), r"2 contents for 1 names \(t2m\)"),
         (lambda b: b.add_array({"lat": LAT}, "x", data=np.ones(2)), r"'x' has the shape \(2,\).* have \(3,\)"),
+        (lambda b: b.write(np.ones((3, 1)), {"lat": LAT}, "t2m"), r"'t2m' has the shape \(3, 1\).* have \(3,\)"),
+        (lambda b: b.write(np.ones(()), {"lat": LAT}, "t2m"), r"'t2m' has the shape \(\).* have \(3,\)"),
+        (
+            lambda b: b.write(np.ones((3, 2)), {"lat": LAT, "member": MEMBER}, "map"),
+            r"'map' has the dimensions \('member', 'lat'\)",
+        ),
+        (lambda b: b.write(np.ones(2), {"member": MEMBER}, "map"), r"'map' has the dimensions .* not \('member',\)"),
+        (
+            lambda b: b.read({"lat": LAT, "member": MEMBER}, "map"),
+            r"'map' has the dimensions \('member', 'lat'\), in this order",
+        ),
         (lambda b: b.add_array({"lat": np.ones((2, 2))}, "x"), "'lat' has 2 dimensions"),
+        (lambda b: b.add_array({"time": TIME[[0, 1, 0]]}, "x"), "the coordinate 'time' has a value twice"),
     ],
 )
 def test_what_does_not_fit_is_refused(backend, call, sentence):
-    """A coordinate that is not there, and content of another number or shape, is an error with the names in it."""
+    """Coordinates that are not the array's, and content of another number or shape, is an error with names in it."""
     backend.add_array({"lat": LAT}, "t2m")
+    backend.add_array({"member": MEMBER, "lat": LAT}, "map")
     with pytest.raises(ValueError, match=sentence):
         call(backend)
 

@@ -11,6 +11,7 @@ from wildcast_server.errors import SettingsError
 from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.signing.keys import generate_private_key
 from wildcast_server.signing.verify import Verifier
+from wildcast_server.store import ObjectRange, ObjectStream
 from wildcast_server.store.opening import open_store
 
 PREFIX = "outputs/exec_1"
@@ -89,6 +90,32 @@ def test_a_file_store_is_served_too(tmp_path: Path) -> None:
     assert asyncio.run(ask("p/absent")).status_code == 404
     assert asyncio.run(ask("p/dir")).status_code == 404
     assert asyncio.run(ask("p/dir/a.json/b")).status_code == 404
+
+
+def test_a_range_is_of_the_version_that_if_range_names(tmp_path: Path) -> None:
+    """Also where the object is replaced in the moment in which it is asked for."""
+    store = open_store(tmp_path.as_uri())
+    store.put("p/a", b"old version")
+    etag = store.head("p/a").etag
+    assert etag is not None
+
+    class Replaced(type(store)):  # type: ignore[misc]
+        async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
+            await asyncio.to_thread(self.put, "p/a", b"new version")
+            return await super().stream(key, byte_range)
+
+    store.__class__ = Replaced
+    app = create_edge(store, Verifier({"KTEST": KEY.public_key()}), public_url="https://cdn.example")
+    query = CloudFrontSigner("cdn.example", "KTEST", KEY).sign_prefix("p").url.partition("?")[2]
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app)) as client:
+            return await client.get(
+                f"https://cdn.example/p/a?{query}", headers={"Range": "bytes=0-2", "If-Range": etag}
+            )
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.content) == (200, b"new version")
 
 
 def options(headers: dict[str, str]) -> httpx.Response:

@@ -12,7 +12,6 @@ from wildcast_server.http.compression import MIN_BYTES, CompressibleResponse, ch
 @pytest.mark.parametrize(
     ("header", "coding"),
     [
-        (None, "identity"),
         ("", "identity"),
         ("identity", "identity"),
         ("gzip", "gzip"),
@@ -52,7 +51,7 @@ def sent(response, accept=None, method="GET"):
     async def send(message):
         messages.append(message)
 
-    headers = [] if accept is None else [(b"accept-encoding", accept.encode())]
+    headers = [(b"accept-encoding", line.encode()) for line in (accept or "").split("\n") if line]
     scope = {"type": "http", "method": method, "headers": headers}
     asyncio.run(response(scope, None, send))
     names = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
@@ -82,6 +81,12 @@ def test_a_short_body_or_an_unwilling_client_gets_it_as_it_is(size, accept):
     assert "content-encoding" not in headers
     assert headers["vary"] == "Accept-Encoding"
     assert data == b"x" * size
+
+
+def test_the_wishes_may_come_in_several_lines():
+    """A proxy may split a list; all of it counts."""
+    headers, _ = sent(CompressibleResponse(b"x" * 5000), "br\ngzip")
+    assert headers["content-encoding"] == "gzip"
 
 
 def test_the_same_body_is_the_same_bytes():

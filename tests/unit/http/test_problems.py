@@ -2,7 +2,9 @@
 
 import json
 
-from wildcast_server.http.problems import problem
+import pytest
+
+from wildcast_server.http.problems import another_version, problem
 
 
 def test_an_error_says_it_in_both_forms() -> None:
@@ -21,3 +23,12 @@ def test_an_error_says_it_in_both_forms() -> None:
 def test_particulars_are_null_where_there_are_none() -> None:
     """Readers find the member always."""
     assert json.loads(bytes(problem(404, "Gone.").body))["details"] is None
+
+
+@pytest.mark.parametrize("etag", ['"a"', None])
+def test_another_version_is_not_kept(etag: str | None) -> None:
+    """412, with the ETag that there is, if there is one; no cache may repeat it."""
+    answer = another_version("file", etag)
+    assert answer.status_code == 412
+    assert (answer.headers.get("etag"), answer.headers["cache-control"]) == (etag, "no-store")
+    assert "the file is another version" in json.loads(bytes(answer.body))["error"]

@@ -1,6 +1,7 @@
 """What every store does, whatever it is made of."""
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -343,3 +344,14 @@ def test_attributes_of_parts(store: ObjectStore):
 def test_the_repr_names_the_store(store: ObjectStore):
     """A store's repr is its URI, and nothing secret."""
     assert store.uri in repr(store)
+
+
+def test_streaming_never_blocks_the_event_loop(store: ObjectStore, monkeypatch: pytest.MonkeyPatch):
+    """Also where a range was refused, and the store has to be asked for the object's size to say so."""
+    store.put("object", b"0123456789")
+    asked = []
+    head = store.head
+    monkeypatch.setattr(store, "head", lambda key: asked.append(threading.current_thread()) or head(key))
+    with pytest.raises(RangeNotSatisfiableError):
+        _stream(store, "object", OffsetRange(10))
+    assert threading.main_thread() not in asked
