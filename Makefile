@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 export AWS_EC2_METADATA_DISABLED = true
 
-.PHONY: help setup demo serve test check bench format lock clean
+.PHONY: help setup demo serve test test-long test-system test-earth2 check bench format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,7 +31,12 @@ serve: $(READY) ## API, worker and edge on http://127.0.0.1:8000 and :8001, unti
 test: $(READY) ## the tests (under five minutes)
 	@$(BIN)/pytest --numprocesses=auto --ignore=tests/docs
 
-.PHONY: test-earth2
+test-long: $(READY) ## the long tests
+	@$(BIN)/pytest -m long
+
+test-system: $(READY) ## the tests that need programs from Debian: unzip
+	@$(BIN)/pytest -m system
+
 test-earth2: .venv-earth2/.ready ## the tests that need Earth2Studio, in .venv-earth2 (torch: a few minutes, once)
 	@.venv-earth2/bin/pytest -m earth2 tests/earth2 tests/unit/api_client
 

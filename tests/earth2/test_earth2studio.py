@@ -1,6 +1,5 @@
 """Earth2Studio on both sides: its workflows in our service, and its unmodified client against it."""
 
-import importlib.util
 import json
 import sys
 from datetime import datetime
@@ -11,7 +10,6 @@ import xarray as xr
 
 pytestmark = [
     pytest.mark.earth2,
-    pytest.mark.skipif(importlib.util.find_spec("earth2studio") is None, reason="needs Earth2Studio (test-earth2)"),
     pytest.mark.filterwarnings("default"),  # other people's packages, and not as we pin them
     pytest.mark.timeout(300),
 ]

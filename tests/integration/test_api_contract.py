@@ -237,6 +237,7 @@ def test_a_submission(service):
         (BELOW, {"parameters": {"text": "x", "other": 1}}, 422, ["other"]),
         (BELOW, {"parameters": []}, 422, ["parameters"]),
         (BELOW, [], 422, ["parameters"]),
+        (BELOW, None, 422, ["parameters"]),
     ],
 )
 def test_a_submission_that_is_refused(service, path, body, status, words):
@@ -488,6 +489,14 @@ def test_a_slash_at_the_end_of_an_executions_paths(local):
     assert local.http.get(f"{BELOW}/{name}/status/").json()["status"] == "completed"
     assert local.http.get(f"{BELOW}/{name}/results/").json()["request_id"] == name
     assert local.http.get(f"{BELOW}/{name}/results/a.txt/").status_code in (400, 404)
+    for path in ("status%2F", "results%2f"):  # the encoded one is no separator
+        assert local.http.get(f"{BELOW}/{name}/{path}").status_code in (400, 404)
+
+
+def test_the_page_with_a_slash_is_the_page(local):
+    """Its parts are named relative to it, so the slash is taken away where the browser sees it."""
+    redirect = local.http.get("/docs/")
+    assert (redirect.status_code, redirect.headers["location"]) == (308, "../docs")
 
 
 def test_no_origin_is_let_in(local):

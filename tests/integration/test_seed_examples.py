@@ -111,6 +111,7 @@ def test_seamless_access(api_url):
 def test_direct_file_download(client, request_result, storage_type):
     """Files are downloaded by the paths that the result lists."""
     assert request_result.storage_type.value == storage_type
+    assert (request_result.signed_url is None) == (storage_type == "server")
     for file in request_result.output_files[:5]:
         content = client.download_result(request_result, file.path)
         assert len(content.getvalue()) == file.size
@@ -120,8 +121,7 @@ def test_direct_file_download(client, request_result, storage_type):
 def test_signed_url_directly(request_result, storage_type):
     """Any HTTP client reads a file by the URL's base, the file's path, and the URL's query."""
     if storage_type == "server":
-        assert request_result.signed_url is None
-        return
+        pytest.skip("there is no signed URL where the API serves the files")
     signed_url = request_result.signed_url
 
     base_url = signed_url.split("?")[0].rstrip("/*")
@@ -138,7 +138,7 @@ def test_signed_url_directly(request_result, storage_type):
 def test_xarray_and_zarr(request_result, storage_type):
     """A mapper of the signed URL opens in xarray, lazily."""
     if storage_type == "server":
-        return
+        pytest.skip("there is no signed URL where the API serves the files")
     mapper = create_cloudfront_mapper(request_result.signed_url, zarr_path="results.zarr")
 
     ds = xr.open_zarr(mapper, consolidated=True)

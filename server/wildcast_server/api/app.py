@@ -111,6 +111,7 @@ class _Pools:
         # For `/health` and `/readiness`, each of which has a question under way for every part at most.
         self.checks = Threads("check", 2 * checks)
         self.counting = Threads("count", 2)
+        self.pages = Threads("page", 1)
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -132,7 +133,7 @@ def _add_routes(app: FastAPI, use_cases: UseCases, pools: _Pools) -> None:
         result_routes(standings, descriptions),
         workflow_routes(use_cases.workflows),
         health_routes(health, readiness, use_cases.metrics, pools.counting),
-        page_routes(app.title, app.openapi, pools.counting),
+        page_routes(app.title, app.openapi, pools.pages),
     ):
         # Their paths are whole: as routes of the app itself they are matched once and not twice.
         app.router.routes.extend(router.routes)

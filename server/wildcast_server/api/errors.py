@@ -13,7 +13,7 @@ from wildcast.contract.naming import InvalidPathError
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import Pending
 from wildcast_server import errors
-from wildcast_server.api.answers import answer
+from wildcast_server.api.answers import FRESH, answer
 from wildcast_server.api.routes import allowed_methods
 from wildcast_server.domain.parameters import as_sentence
 from wildcast_server.http.problems import problem
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER = {"Retry-After": "5"}
 """Seconds; for what may work a moment later."""
 
-POLL_AFTER = {"Retry-After": "2"}
+POLL_AFTER = {"Retry-After": "2", **FRESH}
 """Seconds; for a result that is still to come."""
 
 GONE = {
@@ -70,7 +70,16 @@ async def _ours(_request: Request, error: Exception) -> Response:
     headers = RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     if isinstance(error, errors.QueueFullError):
         headers = {"Retry-After": str(error.retry_after)}
-    return problem(status, str(error), details=getattr(error, "fields", None), headers=headers)
+    return problem(status, _for_clients(error), details=getattr(error, "fields", None), headers=headers)
+
+
+def _for_clients(error: Exception) -> str:
+    """Return the sentence without the server's own paths; its log has them."""
+    uri = getattr(error, "uri", "")
+    if not uri.startswith("file:"):
+        return str(error)
+    directory, _, name = uri.rpartition("/")
+    return str(error).replace(uri, name).replace(f"{directory}/", "").replace(directory, "the store")
 
 
 async def _no_results(_request: Request, error: Exception) -> Response:
@@ -101,6 +110,10 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     sentence, headers = str(error.detail), dict(error.headers or {})
     match error.status_code:
+        case HTTPStatus.BAD_REQUEST:
+            # The framework's alone: a body that is no UTF-8, is nested too deeply, or has too long a number.
+            sentence = 'the request\'s body cannot be read as JSON: send {"parameters": {…}} in UTF-8'
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
         case HTTPStatus.METHOD_NOT_ALLOWED:
             # The framework knows the methods of the first route of that path only.
             headers["Allow"] = ", ".join(allowed_methods(request))

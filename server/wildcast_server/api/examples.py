@@ -26,7 +26,7 @@ STATUS = {
     "end_time": None,
     "execution_time_seconds": 4.2,
     "error_message": None,
-    "metadata": {"attempt": 1, "created_at": "2026-01-28T00:38:48.120391Z"},
+    "metadata": {"attempt": 1, "created_at": "2026-01-28T00:38:48.120391Z", "provenance": None},
 }
 
 PENDING = {"message": f"{EXECUTION} is running; its results are not there yet", "status": "running"}

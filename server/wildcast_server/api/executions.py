@@ -1,6 +1,5 @@
 """Submitting an execution, and asking where it stands."""
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -43,7 +42,9 @@ class SubmitBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"parameters": PARAMETERS}]})
 
-    parameters: dict[str, Any] = Field(default_factory=dict, description="As the workflow's schema has them.")
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="As the workflow's schema has them; null is the same as none of them."
+    )
 
 
 def execution_routes(workflows: Registry, submit: Submit, standings: Standings, threads: Threads) -> APIRouter:
@@ -69,7 +70,7 @@ def execution_routes(workflows: Registry, submit: Submit, standings: Standings, 
         | errors_of(404, 413, 422, 429, 503, sentences={404: "there is no workflow 'x'; there is shallow_water"}),
     )
     async def submit_to(workflow_name: str, body: SubmitBody) -> Response:
-        return await _submitted(submit, threads, workflow_name, body.parameters)
+        return await _submitted(submit, threads, workflow_name, body)
 
     @writing(
         router,
@@ -79,13 +80,13 @@ def execution_routes(workflows: Registry, submit: Submit, standings: Standings, 
         responses=SUBMITTED | errors_of(409, 413, 422, 429, 503),
     )
     async def submit_to_only(body: SubmitBody) -> Response:
-        return await _submitted(submit, threads, _only(workflows), body.parameters)
+        return await _submitted(submit, threads, _only(workflows), body)
 
     return router
 
 
-async def _submitted(submit: Submit, threads: Threads, workflow_name: str, parameters: Mapping[str, Any]) -> Response:
-    execution, position = await threads.run(submit, workflow_name, parameters)
+async def _submitted(submit: Submit, threads: Threads, workflow_name: str, body: SubmitBody) -> Response:
+    execution, position = await threads.run(submit, workflow_name, body.parameters or {})
     return answer(
         Submitted(
             workflow_name=execution.workflow_name,
@@ -101,7 +102,8 @@ async def _submitted(submit: Submit, threads: Threads, workflow_name: str, param
 def _only(workflows: Registry) -> str:
     names = workflows.names()
     if not names:
-        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "no workflow is exposed here")
+        sentence = "no workflow is exposed here: its operator names them with WORKFLOW_DIR and workflows.exposed"
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, sentence)
     if len(names) > 1:
         raise HTTPException(HTTPStatus.CONFLICT, f"several workflows are exposed: name one of {', '.join(names)}")
     return names[0]

@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wildcast_server.api.routes import INFER
 from wildcast_server.metrics import UNKNOWN_ROUTE, Metrics
 
-_OF_A_FILE = re.compile(rf"{INFER}/[^/]+/[^/]+/results/.")
-"""Such a path names a file, and a slash at its end belongs to the name."""
+_AS_IT_IS = re.compile(rf"{INFER}/[^/]+/[^/]+/results/.|/docs/$")
+"""Such a path names a file, and a slash at its end belongs to the name; or a page, whose relative links need it."""
 
 
 class TrailingSlash:
@@ -23,9 +23,10 @@ class TrailingSlash:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        path = scope.get("path", "")
-        if path.endswith("/") and path != "/" and not _OF_A_FILE.match(path):
-            scope = {**scope, "path": path[:-1], "raw_path": scope["raw_path"].removesuffix(b"/")}
+        path, raw_path = scope.get("path", ""), scope.get("raw_path", b"")
+        # One that was sent as %2F is a character of a name.
+        if raw_path.endswith(b"/") and path != "/" and not _AS_IT_IS.match(path):
+            scope = {**scope, "path": path[:-1], "raw_path": raw_path[:-1]}
         await self._app(scope, receive, send)
 
 

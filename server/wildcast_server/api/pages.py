@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, HTTPException
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from wildcast_server.api.answers import answer
 from wildcast_server.api.documented import components
@@ -61,6 +61,11 @@ def page_routes(title: str, document: Callable[[], dict[str, Any]], threads: Thr
             swagger_favicon_url="docs/favicon.png",
             swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True, "displayRequestDuration": True},
         )
+
+    @readable(router, "/docs/", summary="The page without the slash", include_in_schema=False)
+    async def without_slash() -> Response:
+        # Relative as well; with the slash, the page would look for its parts one level too deep.
+        return RedirectResponse("../docs", HTTPStatus.PERMANENT_REDIRECT)
 
     @readable(router, "/docs/{name}", summary="A part of the page", include_in_schema=False)
     async def asset(name: str) -> Response:

@@ -22,7 +22,7 @@ PACE = 0.01
 
 
 class Threads:
-    """Some threads for one kind of work; they are started as they are needed.
+    """Some threads for one kind of work: each of the first pieces of work starts one, until there are `size`.
 
     They are daemons: work that waits for a store that never answers does not keep the process from ending.
     """
@@ -31,7 +31,6 @@ class Threads:
         self._name = name
         self._size = size
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
 
     async def run(self, work: Callable[..., Outcome], *arguments: Any) -> Outcome:
@@ -39,7 +38,7 @@ class Threads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
         self._jobs.put(_Job(loop, future, work, arguments))
-        if not self._idle.acquire(blocking=False) and len(self._threads) < self._size:
+        if len(self._threads) < self._size:
             name = f"{self._name}-{len(self._threads)}"
             thread = threading.Thread(target=self._work_off, name=name, daemon=True)
             self._threads.append(thread)
@@ -54,17 +53,10 @@ class Threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work_off(self) -> None:
-        while (job := self._next()) is not None:
+        while (job := self._jobs.get()) is not None:
             job.do()
             # Nothing of it may live on until the next one comes.
             del job
-
-    def _next(self) -> "_Job | None":
-        try:
-            return self._jobs.get_nowait()
-        except queue.Empty:
-            self._idle.release()
-            return self._jobs.get()
 
 
 @dataclass(frozen=True)
@@ -77,11 +69,20 @@ class _Job:
     def do(self) -> None:
         try:
             outcome, error = self.work(*self.arguments), None
-        except Exception as raised:  # noqa: BLE001 - it is raised to the caller
-            outcome, error = None, raised
+        except BaseException as raised:  # noqa: BLE001 - it is raised to the caller, and ends no thread
+            outcome, error = None, _raisable(raised)
         # A loop that has ended awaits nothing any more.
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(_settle, self.future, outcome, error)
+
+
+def _raisable(error: BaseException) -> Exception:
+    """Wrap what a task may not raise: a `SystemExit`, of a workflow's validator for one, would end the event loop."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError(f"{type(error).__name__} was raised in a thread")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def _settle(future: "asyncio.Future[Any]", outcome: Any, error: Exception | None) -> None:

@@ -1,9 +1,11 @@
 """Which workflows there are, and what they take."""
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import APIRouter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
+from pydantic_core import CoreSchema
 from starlette.responses import Response
 
 from wildcast_server.api.answers import answer
@@ -25,13 +27,23 @@ LIST = {
 }
 
 
+class _Lenient(GenerateJsonSchema):
+    """Shows a parameter that JSON has no form for, a callable say, as one that may be anything."""
+
+    ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {"skipped-choice", "non-serializable-default"}
+
+    def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> JsonSchemaValue:  # noqa: ARG002 - pydantic's signature
+        """Describe what cannot be described."""
+        return {}
+
+
 def workflow_routes(workflows: Registry) -> APIRouter:
     """Build the routes that describe workflows."""
     router = APIRouter(prefix=INFER, tags=["workflows"])
 
     @functools.cache
     def schema_of(workflow_name: str) -> dict[str, Any]:
-        return workflows.get(workflow_name).Parameters.model_json_schema()
+        return workflows.get(workflow_name).Parameters.model_json_schema(schema_generator=_Lenient)
 
     @readable(
         router,

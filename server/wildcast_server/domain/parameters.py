@@ -10,7 +10,7 @@ from pydantic_core import to_json as encode_json
 
 from wildcast_server.domain.iso8601 import mistaken_dates, refused_times
 from wildcast_server.domain.workflow import Workflow
-from wildcast_server.errors import InvalidParametersError
+from wildcast_server.errors import InvalidParametersError, WorkflowError
 
 
 def validate(workflow: type[Workflow], raw: Mapping[str, Any]) -> BaseModel:
@@ -106,6 +106,10 @@ def _parse(workflow: type[Workflow], raw: Mapping[str, Any], *, by_name: bool) -
     except (TypeError, ValueError) as error:
         entry = {"field": "", "message": f"the parameters are not a JSON object ({error})", "type": "json_type"}
         raise _invalid(workflow, [entry]) from error
+    except (Exception, SystemExit) as error:
+        # A validator of the workflow's own, which may do anything.
+        reason = f"{type(error).__name__}: {error}"
+        raise WorkflowError(f"the workflow {workflow.name!r} could not check its parameters: {reason}") from error
 
 
 def _read(workflow: type[Workflow], raw: Mapping[str, Any], *, by_name: bool) -> BaseModel:

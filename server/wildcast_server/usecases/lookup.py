@@ -67,6 +67,9 @@ def status_of(standing: Standing) -> StatusAnswer:
         execution_time_seconds=execution.seconds,
         error_message=execution.error_message,
         metadata={
+            **own_metadata(execution.progress),
+            # Last: what a workflow reports does not replace what is recorded of it.
+            "parameters": execution.parameters,
             "attempt": execution.attempt,
             "created_at": execution.created_at,
             "provenance": execution.provenance,
@@ -79,3 +82,9 @@ def whole_progress(progress: dict[str, Any] | None) -> dict[str, Any] | None:
     if progress is None:
         return None
     return {"progress": None, "current_step": None, "total_steps": None, **progress}
+
+
+def own_metadata(progress: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what a workflow reported as ``metadata``, which readers of Earth2Studio's answers look for beside it."""
+    found = (progress or {}).get("metadata")
+    return found if isinstance(found, dict) else {}

@@ -21,6 +21,9 @@ from wildcast_server.usecases.lookup import Lookup
 CACHED_ROWS = 500_000
 """Of all cached manifests together; 100,000 rows take some 40 MB. A manifest never changes once it is committed."""
 
+ROWS_OF_A_MANIFEST = 3
+"""What a manifest takes besides its rows is as much as so many of them: results of one file are bounded as well."""
+
 NO_FILES = msgspec.Raw(b"[]")
 
 
@@ -72,21 +75,29 @@ class _Cache:
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
+        self._rows = 0
         self._entries: OrderedDict[_Place, _Contents] = OrderedDict()
+        # Held for a moment only, however much is cached: the event loop asks too.
         self._lock = Lock()
 
     def get(self, place: _Place) -> _Contents | None:
         with self._lock:
-            contents = self._entries.pop(place, None)
-            if contents is not None:
-                self._entries[place] = contents
-            return contents
+            if place in self._entries:
+                self._entries.move_to_end(place)
+            return self._entries.get(place)
 
     def put(self, place: _Place, contents: _Contents) -> None:
         with self._lock:
+            if place in self._entries:  # two threads have read it
+                self._rows -= _rows_of(self._entries.pop(place))
             self._entries[place] = contents
-            while self._entries and sum(entry.manifest.files for entry in self._entries.values()) > self._max_rows:
-                self._entries.popitem(last=False)
+            self._rows += _rows_of(contents)
+            while self._rows > self._max_rows:
+                self._rows -= _rows_of(self._entries.popitem(last=False)[1])
+
+
+def _rows_of(contents: _Contents) -> int:
+    return ROWS_OF_A_MANIFEST + contents.manifest.files
 
 
 class Results:

@@ -20,6 +20,7 @@ from wildcast_server.errors import (
     WildcastServerError,
     WorkflowError,
     WorkflowFailedError,
+    WorkflowLoadError,
 )
 from wildcast_server.jobs import JobEngine, Runner, RunRequest, surroundings
 from wildcast_server.publish import Published
@@ -142,7 +143,7 @@ class RunExecution:
         return change()
 
     def _fail(self, execution: Execution, error: Exception) -> None:
-        if isinstance(error, WorkflowFailedError):
+        if isinstance(error, WorkflowFailedError | WorkflowLoadError) and error.traceback:
             logger.error("%s failed: %s\n%s", execution.id, error, error.traceback)
         else:
             logger.error("%s failed: %s", execution.id, error, exc_info=not isinstance(error, WildcastServerError))

@@ -1,13 +1,16 @@
 """The OpenAPI document and the page that shows it."""
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 
 import msgspec
 import pytest
 from openapi_spec_validator import validate
+from pydantic import BaseModel
 
 from wildcast.contract import wire
+from wildcast_server import Workflow
 from wildcast_server.api import documented, examples
 
 COMMON = {"summary", "description", "tags", "responses"}
@@ -171,3 +174,26 @@ def test_the_examples_are_of_one_story():
     """Whoever reads from top to bottom meets one execution."""
     texts = map(str, (examples.SUBMITTED, examples.STATUS, examples.METADATA, examples.PENDING))
     assert all(examples.EXECUTION in text for text in texts)
+
+
+def test_a_parameter_that_json_has_no_form_for_spoils_no_schema(use_cases, serve):
+    """The others are described; that one may be anything."""
+
+    class Model(BaseModel):
+        """Takes what no request can send."""
+
+        level: int = 0
+        reduce: Callable[[int], int] | None = None
+
+    class Reducing(Workflow):
+        """Computes nothing."""
+
+        name = "reducing"
+        Parameters = Model
+
+        def run(self, parameters, context): ...
+
+    use_cases.workflows.add(Reducing)
+    properties = serve(use_cases).get("/v1/infer/workflows/reducing/schema").json()["properties"]
+    assert properties["level"]["type"] == "integer"
+    assert {} in properties["reduce"]["anyOf"]

@@ -65,6 +65,7 @@ def test_an_error_leaves_as_an_error_body(api, records, error, status, retry):
     ("body", "kind", "words"),
     [
         (b"{", "application/json", "JSON decode error"),
+        (b"\xff", "application/json", "cannot be read as JSON"),
         (b'{"parameters": 1}', "application/json", "parameters: "),
         (b'{"params": {}}', "application/json", "params: "),
         (b'{"parameters": {}}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
@@ -75,6 +76,21 @@ def test_a_body_that_is_refused_says_what_is_wrong(api, body, kind, words):
     answer = api.post("/v1/infer/results", content=body, headers={"Content-Type": kind})
     assert answer.status_code == 422
     assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize("body", [b'{"parameters": null}', b"{}"])
+def test_no_parameters_at_all_are_all_defaults(api, records, body):
+    """Existing clients send null for a request without any."""
+    answer = api.post("/v1/infer/results", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+    assert records.get(answer.json()["execution_id"]).parameters == {"n": 1}
+
+
+@pytest.mark.parametrize("path", ["/nothing", f"/v1/infer/results/{ID}/status", f"/v1/infer/results/{ID}/results"])
+def test_no_cache_keeps_an_error(api, path):
+    """What is not there now may be there a moment later."""
+    answer = api.get(path)
+    assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +128,12 @@ def test_a_file_is_found_whatever_words_are_in_the_url(api, path, text):
 @pytest.mark.usefixtures("published")
 def test_an_encoded_slash_anywhere_is_refused(api):
     """With one before the file's path, it would not be clear where that begins."""
-    for path in (f"results%2F{ID}/results/results/a.txt", f"results/{ID}/results/results%2fa.txt"):
+    for path in (
+        f"results%2F{ID}/results/results/a.txt",
+        f"results/{ID}/results/results%2fa.txt",
+        f"results/{ID}%2Fresults%2Fa.txt",
+        f"results/{ID}/results%2F",
+    ):
         answer = api.get(f"/v1/infer/{path}")
         assert answer.status_code in (400, 404)
         assert "inner" not in answer.text
@@ -148,6 +169,7 @@ def test_a_result_that_is_to_come_is_202(api, records):
     assert answer.status_code == 202
     assert answer.json().keys() == {"message", "status"}
     assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.usefixtures("published")
@@ -155,3 +177,11 @@ def test_a_client_may_ask_for_json_of_a_binary(api):
     """Existing clients send this header with everything; 406 would break them."""
     answer = api.get(f"/v1/infer/results/{ID}/results/results/a.txt", headers={"Accept": "application/json"})
     assert answer.text == "inner"
+
+
+def test_a_clients_error_does_not_tell_where_the_server_keeps_things(api, records):
+    """Of a store of files the sentence has the file's name, and not the directories above it."""
+    uri = "file:///srv/private/outputs/exec_1/a.txt"
+    records.error = errors.AccessDeniedError(f"{uri} could not be read: permission denied", uri)
+    answer = api.get(f"/v1/infer/results/{ID}/status")
+    assert answer.json()["error"] == "a.txt could not be read: permission denied"

@@ -127,6 +127,19 @@ def test_records_that_hang_hold_up_no_liveness(slow_api, records):
     pool.shutdown()
 
 
+def test_metrics_that_hang_hold_up_no_documentation(slow_api, records):
+    """Scrapers wait for records that hang; the page and the document are there."""
+    records.gate.clear()
+    pool, waiting = at_once(slow_api, "/metrics", 4)
+    time.sleep(0.2)
+    for path in ("/openapi.json", "/docs/swagger-ui.css"):
+        assert slow_api.get(path, timeout=10).status_code == 200
+    assert not any(each.done() for each in waiting)
+    records.gate.set()
+    assert {each.result().status_code for each in waiting} == {200}
+    pool.shutdown()
+
+
 def test_many_who_want_the_same_manifest_have_it_read_once(slow_api, slow_store, complete):
     """A result that has just completed is asked for by everybody who waited."""
     complete(ID)

@@ -191,6 +191,38 @@ def test_no_more_threads_than_were_allowed(threads):
     assert (len(seen), most) == (4, 4)
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, StopIteration, asyncio.CancelledError])
+def test_nothing_that_work_raises_ends_its_thread(kind):
+    """A workflow's validator may call `sys.exit`: its caller is told, the loop goes on, and so does the only thread."""
+    threads = Threads("ending", 1)
+
+    def work():
+        raise kind
+
+    async def main():
+        with pytest.raises(RuntimeError, match=kind.__name__) as caught:
+            await asyncio.wait_for(threads.run(work), 10)
+        assert isinstance(caught.value.__cause__, kind)
+        return await asyncio.wait_for(threads.run(int), 10)
+
+    assert asyncio.run(main()) == 0
+    threads.close(time.monotonic() + 5)
+
+
+def test_a_hanging_thread_holds_no_other_up(threads):
+    """While there may be more of them: no work waits behind what never ends."""
+    hang = threading.Event()
+
+    async def main():
+        stuck = [asyncio.create_task(threads.run(hang.wait, 30)) for _ in range(3)]
+        for _ in range(20):
+            assert await asyncio.wait_for(threads.run(int), 10) == 0
+        hang.set()
+        await asyncio.gather(*stuck)
+
+    asyncio.run(main())
+
+
 def test_threads_end_when_they_are_closed():
     """Those that are free, at once; one that hangs is not waited for longer than that, and is a daemon."""
     threads, hang = Threads("closing", 2), threading.Event()

@@ -74,7 +74,6 @@ def test_without_pytorch_the_device_is_the_cpu(peer):
 
 
 @pytest.mark.earth2
-@pytest.mark.skipif(find_spec("earth2studio") is None, reason="Earth2Studio is not installed")
 class TestWithEarth2Studio:
     """With the real package."""
 

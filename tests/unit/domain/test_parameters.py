@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, computed_field
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, computed_field, field_validator
 
 from wildcast_server import Workflow
 from wildcast_server.domain.parameters import restore, to_json, validate
-from wildcast_server.errors import InvalidParametersError
+from wildcast_server.errors import InvalidParametersError, WorkflowError
 
 
 class Mode(Enum):
@@ -133,3 +133,19 @@ def test_a_default_of_another_kind_is_recorded():
 
     parameters = validate(with_model(Model), {})
     assert to_json(parameters) == {"variables": ["t2m", "u10m"], "weights": "weights.bin"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no table"), SystemExit(3), KeyError("x")])
+def test_a_validator_that_breaks_is_the_workflows_fault(error):
+    """Whatever a workflow's own validator raises, the sentence names the workflow."""
+
+    class Model(BaseModel):
+        level: int
+
+        @field_validator("level")
+        @classmethod
+        def _look_up(cls, _value: int) -> int:
+            raise error
+
+    with pytest.raises(WorkflowError, match=f"'sample' could not check its parameters: {type(error).__name__}"):
+        validate(with_model(Model), {"level": 1})

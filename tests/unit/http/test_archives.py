@@ -107,7 +107,7 @@ def test_a_time_that_zip_cannot_say_is_the_nearest_year(year, shown):
         assert archive.infolist()[0].date_time == (shown, 6, 1, 0, 0, 0)
 
 
-UNZIP = pytest.param("unzip", marks=[] if shutil.which("unzip") else pytest.mark.skip("no unzip here"))
+UNZIP = pytest.param("unzip", marks=pytest.mark.system)
 
 
 @pytest.mark.parametrize("program", [UNZIP, "tar"])

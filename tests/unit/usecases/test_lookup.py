@@ -40,3 +40,22 @@ def test_progress_has_all_members_that_clients_expect():
         "total_steps": None,
         "loss": 0.1,
     }
+
+
+def test_what_a_workflow_reports_as_metadata_is_shown_beside_what_is_recorded(records, bring_to):
+    """Parameters and the workflow's own metadata are there, and what is recorded cannot be replaced."""
+    execution = bring_to("exec_1_00000001", Status.RUNNING)
+    own = {"summary": "half", "attempt": 99}
+    records.set_progress(execution.id, execution.attempt, {"progress": "x", "metadata": own})
+    metadata = Lookup(records).status("simulate", execution.id).metadata
+    assert (metadata["summary"], metadata["attempt"]) == ("half", 1)
+    assert metadata["parameters"] == execution.parameters
+
+
+def test_metadata_of_another_form_stays_in_the_progress_alone(records, bring_to):
+    """A workflow may report anything under that name."""
+    execution = bring_to("exec_1_00000001", Status.RUNNING)
+    records.set_progress(execution.id, execution.attempt, {"metadata": [1]})
+    status = Lookup(records).status("simulate", execution.id)
+    assert status.progress["metadata"] == [1]
+    assert "attempt" in status.metadata

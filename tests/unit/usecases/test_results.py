@@ -13,7 +13,7 @@ from wildcast_server.signing import keys
 from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.store import open_store
 from wildcast_server.usecases.lookup import Lookup
-from wildcast_server.usecases.results import Results, ServedFile, _Cache, _Contents
+from wildcast_server.usecases.results import ROWS_OF_A_MANIFEST, Results, ServedFile, _Cache, _Contents
 
 CDN = "https://cdn.example"
 
@@ -178,13 +178,22 @@ def test_what_a_user_wrote_is_never_taken_for_the_list_of_files(results, complet
 
 def test_the_cache_is_bounded_by_rows():
     """What was asked for last stays; a manifest that alone is over the bound is not kept."""
-    cache = _Cache(max_rows=5)
+    cache = _Cache(max_rows=5 + 2 * ROWS_OF_A_MANIFEST)
     for number in range(4):
         cache.put(("s3", str(number)), contents(2))
         cache.get(("s3", "0"))
     assert [number for number in range(4) if cache.get(("s3", str(number)))] == [0, 3]
-    cache.put(("s3", "large"), contents(6))
+    cache.put(("s3", "large"), contents(6 + 2 * ROWS_OF_A_MANIFEST))
     assert cache.get(("s3", "large")) is None
+
+
+def test_the_cache_is_bounded_for_small_results_too():
+    """Manifests of one file, or of none, are not kept without end; one that is put twice counts once."""
+    cache = _Cache(max_rows=10 * (1 + ROWS_OF_A_MANIFEST))
+    for number in range(100):
+        for _ in range(2):
+            cache.put(("s3", str(number)), contents(1))
+    assert [number for number in range(100) if cache.get(("s3", str(number)))] == list(range(90, 100))
 
 
 def decoded(description):
