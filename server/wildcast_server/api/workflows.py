@@ -1,7 +1,7 @@
 """Which workflows there are, and what they take."""
 
 import functools
-from typing import Any, ClassVar
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
@@ -30,7 +30,7 @@ LIST = {
 class _Lenient(GenerateJsonSchema):
     """Shows a parameter that JSON has no form for, a callable say, as one that may be anything."""
 
-    ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {"skipped-choice", "non-serializable-default"}
+    ignored_warning_kinds: set[JsonSchemaWarningKind] = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - the base's declaration
 
     def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> JsonSchemaValue:  # noqa: ARG002 - pydantic's signature
         """Describe what cannot be described."""
