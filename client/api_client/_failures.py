@@ -17,6 +17,7 @@ from api_client.exceptions import (
     RequestTimeoutError,
     ResultFileNotFoundError,
 )
+from wildcast._waiting import naming
 from wildcast.contract.naming import InvalidPathError
 
 LONGEST_TEXT = 300
@@ -43,6 +44,25 @@ def translated() -> Iterator[None]:
         raise BadRequestError(str(error)) from error
     except (wildcast.WildcastError, httpx.HTTPError) as error:
         raise Earth2StudioAPIError(str(error)) from error
+
+
+@contextmanager
+def naming_execution(execution_id: str) -> Iterator[None]:
+    """Make the message of what is raised inside name an execution, so that it can be waited for again."""
+    try:
+        yield
+    except Earth2StudioAPIError as error:
+        error.message = naming(error.message, execution_id)
+        error.args = (error.message,)
+        raise
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an error means that the server is gone for now: restarting, or behind a proxy that says so."""
+    if isinstance(error, APIConnectionError | RequestTimeoutError):
+        return True
+    status = error.status_code if isinstance(error, Earth2StudioAPIError) else None
+    return status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def error_of(response: httpx.Response) -> Earth2StudioAPIError:

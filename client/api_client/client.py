@@ -4,7 +4,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self, TypeVar
 import httpx
 
 from api_client._api import NOT_AN_ANSWER, SdkApi, execution_path, metadata_of, workflow_path
-from api_client._failures import error_of, pending, translated, unexpected
+from api_client._failures import error_of, is_outage, naming_execution, pending, translated, unexpected
 from api_client.exceptions import APIConnectionError as ClientConnectionError
 from api_client.exceptions import (
     BadRequestError,
@@ -32,6 +32,7 @@ from api_client.models import (
 )
 from wildcast import Result
 from wildcast._retry import Retry
+from wildcast._waiting import patiently, pauses
 
 __all__ = [
     "BadRequestError",
@@ -49,9 +50,6 @@ __all__ = [
     "RequestTimeoutError",
     "StorageType",
 ]
-
-FIRST_PAUSE = 0.1
-"""Seconds between the first two looks at a status; they grow to the poll interval."""
 
 LONGEST_BACK_OFF = 120.0
 """Seconds between two attempts at most, as urllib3 has it."""
@@ -107,6 +105,7 @@ class Earth2StudioClient:
             self._api = SdkApi(self.base_url, token, timeout=timeout, retry=self._retry)
         except ValueError as error:
             raise Earth2StudioAPIError(str(error)) from error
+        self._has_answered = False
         self._last: tuple[InferenceRequestResults, float, Result] | None = None
 
     def __repr__(self) -> str:
@@ -213,14 +212,21 @@ class Earth2StudioClient:
         RequestTimeoutError
             If it has not ended by then; it goes on.
         Earth2StudioAPIError
-            If it failed, was cancelled, its results have expired, or the server does not answer.
+            If it failed, was cancelled or its results have expired; if the server answers with an error, or stays away
+            for longer than a restart takes (two minutes). The message names the execution.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pauses = _pauses(poll_interval)
-        while True:
-            status = self.get_request_status(request_id)
+        with naming_execution(request_id):
+            self._wait_for_end(request_id, poll_interval, timeout, deadline)
+            return patiently(partial(self.get_request_results, request_id), self._may_come_back, deadline)
+
+    def _wait_for_end(
+        self, request_id: str, poll_interval: float, timeout: float | None, deadline: float | None
+    ) -> None:
+        for pause in pauses(poll_interval):
+            status = patiently(partial(self.get_request_status, request_id), self._may_come_back, deadline)
             if status.status is RequestStatus.COMPLETED:
-                return self.get_request_results(request_id)
+                return
             if reason := _reason_for_no_results(status):
                 raise Earth2StudioAPIError(reason)
             left = math.inf if deadline is None else deadline - time.monotonic()
@@ -228,7 +234,11 @@ class Earth2StudioClient:
                 raise RequestTimeoutError(
                     f"{request_id} is {status.status.value} after {timeout} seconds; it goes on, so wait again."
                 )
-            time.sleep(min(next(pauses), left))
+            time.sleep(min(pause, left))
+
+    def _may_come_back(self, error: Exception) -> bool:
+        # A server that has never answered is a wrong address rather than one that restarts.
+        return self._has_answered and is_outage(error)
 
     def run_inference_sync(
         self, request: InferenceRequest, poll_interval: float = 5.0, timeout: float | None = None
@@ -312,6 +322,7 @@ class Earth2StudioClient:
             response = self._api.send(
                 method, path, content=content, timeout=self.timeout if timeout is None else timeout
             )
+        self._has_answered |= not response.is_server_error
         if not response.is_success:
             raise error_of(response)
         return response
@@ -322,13 +333,6 @@ def _parsed(answer: type[A], response: httpx.Response) -> A:
         return answer.from_dict(response.json())
     except NOT_AN_ANSWER as error:
         raise unexpected(response, error) from error
-
-
-def _pauses(longest: float) -> Iterator[float]:
-    pause = min(FIRST_PAUSE, longest)
-    while True:
-        yield pause
-        pause = min(pause * 1.5, longest)
 
 
 def _reason_for_no_results(status: InferenceRequestStatus) -> str | None:

@@ -23,6 +23,7 @@ from wildcast._errors import (
     UnknownExecutionError,
     UnknownWorkflowError,
 )
+from wildcast._problems import parse_problem
 from wildcast._retry import Retry, parse_retry_after
 from wildcast._version import __version__
 from wildcast.contract.wire import Pending, ResultMetadata, StatusAnswer, Submitted
@@ -68,7 +69,9 @@ class Api:
     def __init__(
         self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = _RETRY
     ) -> None:
-        self.base_url = _checked_url(base_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL)
+        found = "" if base_url else os.environ.get(URL_VARIABLE, "")
+        self.base_url = _checked_url(base_url or found or DEFAULT_URL)
+        self._address = f"the address ({URL_VARIABLE})" if found else "the address"
         self._token = _checked_token(token or os.environ.get(TOKEN_VARIABLE) or "")
         self._timeout, self._retry = timeout, retry
         self._lock = threading.Lock()
@@ -162,7 +165,7 @@ class Api:
                 if not repeat:
                     raise ServerUnavailableError(
                         f"{self.base_url} cannot be reached ({type(error).__name__}: {error}); "
-                        f"check the address ({URL_VARIABLE}) and that the server runs."
+                        f"check {self._address} and that the server runs."
                     ) from error
                 wait = None
             else:
@@ -257,30 +260,16 @@ def _error(response: "httpx.Response", missing: type[ApiError]) -> ApiError:
     status = response.status_code
     if response.is_redirect:
         return _unexpected(response, "a redirect")
-    try:
-        body = msgspec.json.decode(response.content, type=_AnyError)
-    except msgspec.DecodeError:
+    body = parse_problem(response.content)
+    if body is None:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return ServerUnavailableError(f"{response.request.url.host} answered {status}; try again later.", status)
         return _unexpected(response, "no error of its form")
     kind = missing if status == HTTPStatus.NOT_FOUND else _ERRORS.get(status, ApiError)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = ServerUnavailableError
-    error = kind(body.sentence(status), status, body.details if body.details is not None else body.detail)
+    sentence = body.said or f"The server answered {status}."
+    error = kind(sentence, status, body.details if body.details is not None else body.detail)
     if isinstance(error, ServerBusyError):
         error.retry_after = parse_retry_after(response.headers.get("Retry-After"))
     return error
-
-
-class _AnyError(msgspec.Struct):
-    """An error's body, in our form or in FastAPI's."""
-
-    error: str | None = None
-    details: Any = None
-    detail: Any = None
-
-    def sentence(self, status: int) -> str:
-        """Return what the server says."""
-        if self.error:
-            return self.error
-        return self.detail if isinstance(self.detail, str) else f"The server answered {status}."

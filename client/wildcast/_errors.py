@@ -167,7 +167,7 @@ class MissingFileError(ReadError, FileNotFoundError):
 
 
 class AccessRefusedError(ReadError, PermissionError):
-    """The CDN or the API refused the request; the file may well exist."""
+    """The CDN or the API refused the request; the file may well exist, unless the API says that it has expired."""
 
 
 class UrlExpiredError(AccessRefusedError):
@@ -231,5 +231,10 @@ class InvalidUrlError(WildcastError, ValueError):
 
 
 def shown(path: str) -> str:
-    """Quote a path for a message; zarr reads meaning into two words, and a path must not smuggle them in."""
-    return repr(path).replace("not satisfiable", "not-satisfiable")
+    """Quote a path for a message."""
+    return harmless(repr(path))
+
+
+def harmless(text: str) -> str:
+    """Return what somebody else wrote, for a message: zarr reads meaning into two words, which are kept apart."""
+    return text.replace("not satisfiable", "not-satisfiable")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from wildcast._api import Api
 from wildcast._errors import (
@@ -15,15 +16,9 @@ from wildcast._errors import (
 )
 from wildcast._progress import Progress, ProgressBar
 from wildcast._result import Result
+from wildcast._waiting import naming, patiently, pauses
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import StatusAnswer
-
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 2.0
-"""Seconds between two looks at the status; they grow from the first to the longest."""
-
-PATIENCE = 120.0
-"""Seconds for which a server that was there may be gone, for a restart, before waiting gives up."""
 
 
 class Execution:
@@ -74,17 +69,15 @@ class Execution:
         WaitTimeoutError
             If it has not ended by then; it goes on.
         ApiError
-            If the server does not answer, or with an error.
+            If the server answers with an error, or stays away for longer than a restart takes (two minutes); the
+            sentence names the execution.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        with ProgressBar(self.workflow, progress) as bar:
-            for pause in _pauses():
-                answer = self._patient_status(deadline)
-                bar.show(answer)
-                if answer.status.is_final:
-                    break
-                self._sleep(pause, deadline, answer.status)
-        return self._result_of(answer)
+        with _naming(self.id):
+            answer = self._ended(deadline, progress)
+            if answer.status is not ExecutionStatus.COMPLETED:
+                raise _ended_without(answer)
+            return patiently(self.result, _is_outage, deadline)
 
     def result(self) -> Result:
         """Return the result of an execution that has completed.
@@ -109,17 +102,15 @@ class Execution:
                 raise
             raise _ended_without(answer) from error
 
-    def _patient_status(self, deadline: float | None) -> StatusAnswer:
-        give_up = time.monotonic() + PATIENCE
-        if deadline is not None:
-            give_up = min(give_up, deadline)
-        while True:
-            try:
-                return self.status()
-            except ServerUnavailableError:
-                if time.monotonic() + LONGEST_PAUSE >= give_up:
-                    raise
-                time.sleep(LONGEST_PAUSE)
+    def _ended(self, deadline: float | None, progress: Progress) -> StatusAnswer:
+        with ProgressBar(self.workflow, progress) as bar:
+            for pause in pauses():
+                answer = patiently(self.status, _is_outage, deadline)
+                bar.show(answer)
+                if answer.status.is_final:
+                    break
+                self._sleep(pause, deadline, answer.status)
+        return answer
 
     def _sleep(self, pause: float, deadline: float | None, status: ExecutionStatus) -> None:
         left = pause if deadline is None else deadline - time.monotonic()
@@ -127,17 +118,18 @@ class Execution:
             raise WaitTimeoutError(f"{self.id} is still {status.value}; it goes on, so wait again.", self.id)
         time.sleep(min(pause, left))
 
-    def _result_of(self, answer: StatusAnswer) -> Result:
-        if answer.status is not ExecutionStatus.COMPLETED:
-            raise _ended_without(answer)
-        return self.result()
+
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, ServerUnavailableError)
 
 
-def _pauses() -> Iterator[float]:
-    pause = FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+@contextmanager
+def _naming(execution_id: str) -> Iterator[None]:
+    try:
+        yield
+    except ApiError as error:
+        error.args = (naming(str(error), execution_id),)
+        raise
 
 
 def _ended_without(answer: StatusAnswer) -> ExecutionError:

@@ -45,6 +45,11 @@ class UrlSource(ABC):
         """Whether the prefix is known to be a publication, so that a missing manifest means that it is gone."""
         return False
 
+    @property
+    def is_api(self) -> bool:
+        """Whether the API itself serves the files, so that its errors say what is wrong."""
+        return False
+
     def is_due(self) -> bool:
         """Whether `renew` should be called before the next request."""
         return False
@@ -218,6 +223,11 @@ class ServerSource(UrlSource):
     @property
     def expects_listing(self) -> bool:
         """Always: the API has said that it has results."""
+        return True
+
+    @property
+    def is_api(self) -> bool:
+        """Always."""
         return True
 
     def current(self) -> SignedUrl:

@@ -4,7 +4,8 @@ What an answer means is settled here once (Amazon CloudFront's and S3's answers;
 
 ======================================  ==========================================================
 404                                     `MissingFileError`; the filesystem asks the manifest about it
-401, 403                                renewed and repeated once, then `AccessRefusedError` or `UrlExpiredError`
+400, 401, 403, 410 of the API           `AccessRefusedError` with the API's own sentence
+401, 403 of a CDN                       renewed and repeated once, then `AccessRefusedError` or `UrlExpiredError`
 416 to a range                          `RangeNotSatisfiableError`
 408, 425, 429, 5xx, a broken network    repeated, then `StoreUnavailableError`
 too few bytes, an encoding, a redirect  repeated, then `TransferBrokenError`
@@ -31,6 +32,7 @@ from wildcast._errors import (
     UrlExpiredError,
     shown,
 )
+from wildcast._problems import short_sentence
 from wildcast._retry import Retry, parse_retry_after
 from wildcast._sessions import CONNECT_SECONDS, proxy_for, session_of_running_loop
 from wildcast._sources import UrlSource, has_ended
@@ -41,13 +43,19 @@ T = TypeVar("T")
 
 OK = 200
 PARTIAL = 206
-UNAUTHORIZED = 401
-FORBIDDEN = 403
 MISSING = 404
 NOT_SATISFIABLE = 416
 _TRANSIENT = frozenset({408, 425, 429})
 _SERVER_ERRORS = range(500, 600)
 _REDIRECTS = range(300, 400)
+_REFUSES = frozenset({401, 403})
+_API_REFUSES = _REFUSES | {400, 410}
+"""The API's answers for results that it gives nobody any more, as those that have expired, or not to this caller."""
+
+_NO_REASON = "it gives no reason; open the result again, with a token that may read it."
+
+LONGEST_BODY = 64 * 1024
+"""Bytes of an error's body that are read; a longer one is not the API's."""
 
 Receive = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 """Reads a good answer's body; called again, from the beginning, for each attempt."""
@@ -114,7 +122,12 @@ class Transport:
         # No cause: aiohttp's own texts and objects carry the URL with its signature.
         try:
             async with request as response:
-                _raise_for_status(response, path, link, ranged="Range" in headers)
+                if response.status not in (OK, PARTIAL):
+                    said = await _sentence_of(response) if self._source.is_api else None
+                    error = _failure(response, path, link, said, ranged="Range" in headers)
+                    error.status = response.status
+                    raise error
+                _check_plain(response, path)
                 return await receive(response)
         except aiohttp.ClientPayloadError:
             raise TransferBrokenError(f"Reading {shown(path)} broke off in the middle; try again.") from None
@@ -157,31 +170,36 @@ def url_of(link: SignedUrl, path: str) -> URL:
     return URL(f"{link.base.rstrip('/')}/{quote_key(path)}{query}", encoded=True)
 
 
-def _raise_for_status(response: aiohttp.ClientResponse, path: str, link: SignedUrl, *, ranged: bool) -> None:
-    if response.status in (OK, PARTIAL):
-        _check_plain(response, path)
-        return
-    error = _failure(response, path, link, ranged=ranged)
-    error.status = response.status
-    raise error
+async def _sentence_of(response: aiohttp.ClientResponse) -> str:
+    """Return what the API says is wrong; nothing where something else answers in its place."""
+    body = bytearray()
+    async for piece in response.content.iter_chunked(LONGEST_BODY):
+        body += piece
+        if len(body) > LONGEST_BODY:
+            return ""
+    return short_sentence(bytes(body)) or ""
 
 
-def _failure(response: aiohttp.ClientResponse, path: str, link: SignedUrl, *, ranged: bool) -> ReadError:
+def _failure(
+    response: aiohttp.ClientResponse, path: str, link: SignedUrl, said: str | None, *, ranged: bool
+) -> ReadError:
+    """Return the error of an answer; `said` is the API's own sentence, and None for any other server."""
     status = response.status
+    answered = f"{_where(link)} answered {status} for {shown(path)}"
     if status == MISSING:
         return MissingFileError(f"There is no {shown(path)} in this result.")
-    if status in (UNAUTHORIZED, FORBIDDEN):
-        return _refusal(path, status, link)
+    if status in (_REFUSES if said is None else _API_REFUSES):
+        return _refusal(path, status, link, said)
     if status == NOT_SATISFIABLE and ranged:
         return RangeNotSatisfiableError(f"The range asked for is not satisfiable: {shown(path)} is shorter.")
     if status in _TRANSIENT or status in _SERVER_ERRORS:
         wait = parse_retry_after(response.headers.get("Retry-After"))
-        return StoreUnavailableError(f"{_where(link)} answered {status} for {shown(path)}; try again later.", wait)
+        return StoreUnavailableError(f"{answered}{f': {said}' if said else ''}; try again later.", wait)
     if status in _REDIRECTS:
         return TransferBrokenError(
             f"{_where(link)} redirects {shown(path)} elsewhere; a login page or proxy may be in between."
         )
-    return ReadError(f"{_where(link)} answered {status} for {shown(path)}, which no reader can use.")
+    return ReadError(f"{answered}: {said}" if said else f"{answered}, which no reader can use.")
 
 
 def _check_plain(response: aiohttp.ClientResponse, path: str) -> None:
@@ -190,7 +208,9 @@ def _check_plain(response: aiohttp.ClientResponse, path: str) -> None:
         raise TransferBrokenError(f"{shown(path)} arrived encoded as {encoding[:20]!r}, although plain was asked for.")
 
 
-def _refusal(path: str, status: int, link: SignedUrl) -> AccessRefusedError:
+def _refusal(path: str, status: int, link: SignedUrl, said: str | None) -> AccessRefusedError:
+    if said is not None:
+        return AccessRefusedError(f"{_where(link)} refused {shown(path)} ({status}): {said or _NO_REASON}")
     if has_ended(link):
         return UrlExpiredError(
             f"The signed URL ended at {link.expires_at}, so {shown(path)} cannot be read; get a new one from the API."

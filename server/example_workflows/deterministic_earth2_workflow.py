@@ -3,7 +3,6 @@
 Where Earth2Studio is not installed, it registers nothing.
 """
 
-import logging
 from collections import OrderedDict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,8 +12,6 @@ from typing import Annotated, Any
 import numpy as np
 from earth2studio.serve.server import Earth2Workflow, WorkflowRegistry
 from pydantic import Field
-
-logger = logging.getLogger(__name__)
 
 PERSISTENCE = "earth2studio.models.px.Persistence"
 RANDOM = "earth2studio.data.Random"
@@ -85,6 +82,6 @@ def load(model: Any) -> Any:
 try:
     version("earth2studio")
 except PackageNotFoundError:
-    logger.debug("Earth2Studio is not installed, so the workflow %r is not there", DeterministicEarth2Workflow.name)
+    NO_WORKFLOW_BECAUSE = "Earth2Studio is not installed"
 else:
     WorkflowRegistry.instance().register(DeterministicEarth2Workflow)

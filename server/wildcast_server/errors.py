@@ -64,7 +64,19 @@ class UnknownWorkflowError(WorkflowError, LookupError):
 
 
 class WorkflowLoadError(WorkflowError):
-    """A workflow file could not be imported, or a workflow could not be constructed."""
+    """A workflow file could not be imported, or a workflow could not be constructed.
+
+    Parameters
+    ----------
+    message
+        One sentence.
+    traceback
+        The constructor's own traceback, for the log.
+    """
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
 
 
 class InvalidParametersError(WorkflowError, ValueError):

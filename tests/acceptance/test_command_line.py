@@ -127,6 +127,16 @@ def test_config_says_where_values_come_from_and_hides_secrets(call, tmp_path):
     assert listed["object_storage.bucket"]["value"] == "from-file"
 
 
+def test_the_defaults_are_listed_whatever_is_set(call, tmp_path):
+    """Also where the file that is named has settings that do not exist: that is when one looks for those that do."""
+    (tmp_path / "theirs.yaml").write_text("redis: {}\napi: {port: 9000}\n")
+    arguments = ("--config", tmp_path / "theirs.yaml", "config")
+    assert "there is no section redis" in call(*arguments, code=1).stderr
+    text = call(*arguments, "--defaults", AWS_REGION="eu-north-1").stdout
+    assert "api.port = 8000" in text
+    assert {line.rpartition("# ")[2] for line in text.splitlines()} == {"default", "derived"}
+
+
 def test_a_bad_configuration_stops_every_command_with_its_sentences(call, directory):
     """One line for each thing that is wrong, before anything happens."""
     arguments = ("--set", "object_storage.multipart_chunksize=1000", "--set", "object_storage.colour=1")

@@ -277,3 +277,32 @@ def test_a_second_ctrl_c_ends_at_once(serve, held, bucket):
     held.open.set()
     result = serve(**held.settings(bucket)).get(execution).wait(timeout=TIMEOUT, progress=False)
     assert [file.size for file in result.files] == [5]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_start_is_ended_while_a_file_is_tried(tmp_path, clean_environment, number):
+    """An import that hangs does not keep the service from heeding a stop; that it has is the last line."""
+    flows = tmp_path / "flows"
+    flows.mkdir()
+    (flows / "hangs.py").write_text(
+        f"import pathlib, time; pathlib.Path({str(tmp_path / 'begun')!r}).touch(); time.sleep(600)"
+    )
+    settings = {"WILDCAST_DATA_DIR": str(tmp_path / "data"), "WORKFLOW_DIR": str(flows)}
+    command = [PROGRAM, "serve", "--port", "0", "--edge-port", "0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment | settings, stderr=subprocess.PIPE, text=True
+    ) as process:
+        eventually((tmp_path / "begun").exists)
+        process.send_signal(number)
+        _, log = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert log.splitlines()[-1].endswith(": stopped")
+    assert "Traceback" not in log
+
+
+def test_stopped_is_the_last_that_is_said(serve):
+    """Whoever pressed Ctrl-C sees when it is over, and nothing of seconds for a workflow that does not run."""
+    server = serve()
+    assert server.end(signal.SIGINT) == 0
+    assert server.log[-1].rstrip().endswith(": stopped")
+    assert not [line for line in server.log if "seconds" in line]

@@ -1,10 +1,13 @@
 """The commands of `wildcast-server`. Each imports what it needs when it runs, so that all start fast."""
 
 import json
+import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +22,7 @@ from wildcast_server.errors import WildcastServerError
 if TYPE_CHECKING:
     from wildcast_server.settings import LoadedSettings, Settings
 
+logger = logging.getLogger(__name__)
 
 CONFIG_COLUMN = 60
 """Where `config` begins to say where a value came from, if the value leaves room."""
@@ -42,6 +46,17 @@ def one_sentence() -> Iterator[None]:
         raise OneSentence(str(error)) from error
 
 
+@contextmanager
+def until_stopped() -> Iterator[threading.Event]:
+    """Give the event that SIGINT and SIGTERM set; say so when everything has ended."""
+    from wildcast_server.wiring.stopping import StopRequestedError, stop_requests
+
+    with one_sentence(), stop_requests() as stop:
+        with suppress(StopRequestedError):
+            yield stop
+        logger.info("stopped")
+
+
 @dataclass(frozen=True)
 class Invocation:
     """What was said before the command's name."""
@@ -51,13 +66,13 @@ class Invocation:
 
     def load(self, **arguments: Any) -> "LoadedSettings":
         """Read the settings; what a command's own options say comes first."""
-        from wildcast_server.settings import load_settings
+        from wildcast_server.settings import load_settings, unused_sentence
 
         given = {name: value for name, value in arguments.items() if value is not None}
         with one_sentence():
             loaded = load_settings({**self.values, **given}, config_file=self.config_file)
         for name in loaded.unused:
-            click.echo(f"wildcast-server: the environment variable {name} is no setting and has no effect", err=True)
+            click.echo(f"wildcast-server: {unused_sentence(name)}", err=True)
         return loaded
 
     def start(self, **arguments: Any) -> "Settings":
@@ -112,9 +127,8 @@ def serve(invocation: Invocation, port: int | None, edge_port: int | None) -> No
     """Run API, worker and edge until SIGINT or SIGTERM."""
     settings = invocation.start(**{"api.port": port, "edge.port": edge_port})
     from wildcast_server.wiring.stack import Stack
-    from wildcast_server.wiring.stopping import stop_requests
 
-    with one_sentence(), stop_requests() as stop, Stack(settings) as stack:
+    with until_stopped() as stop, Stack(settings, stop) as stack:
         click.echo(f"API   {settings.api.public_url or stack.api_url}/docs", err=True)
         if stack.edge_url:
             click.echo(f"edge  {stack.edge_url}", err=True)
@@ -128,9 +142,8 @@ def edge(invocation: Invocation, port: int | None) -> None:
     """Run an edge alone: it checks signed URLs and serves the configured store."""
     settings = invocation.start(**{"edge.port": port})
     from wildcast_server.wiring.stack import EdgeAlone
-    from wildcast_server.wiring.stopping import stop_requests
 
-    with one_sentence(), stop_requests() as stop, EdgeAlone(settings) as running:
+    with until_stopped() as stop, EdgeAlone(settings, stop) as running:
         click.echo(f"edge  {running.edge_url}", err=True)
         running.wait(stop)
 
@@ -187,12 +200,14 @@ def sign(
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object by name: value and source.")
+@click.option("--defaults", is_flag=True, help="What holds where nothing is set; no file and no variable is read.")
 @click.pass_obj
-def config(invocation: Invocation, as_json: bool) -> None:
+def config(invocation: Invocation, as_json: bool, defaults: bool) -> None:
     """Print every setting with where its value came from; secrets are hidden."""
-    from wildcast_server.settings import describe
+    from wildcast_server.settings import describe, load_settings
 
-    lines = describe(invocation.load())
+    loaded = load_settings(environ={}, config_file=Path(os.devnull)) if defaults else invocation.load()
+    lines = describe(loaded)
     if as_json:
         click.echo(json.dumps({line.name: {"value": line.value, "source": line.source} for line in lines}, indent=2))
         return

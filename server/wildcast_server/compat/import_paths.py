@@ -34,6 +34,11 @@ PROVIDED = frozenset(f"{package}{module}" for package in PACKAGES for module in 
 PARENTS = frozenset({"earth2studio", "earth2studio.serve", "api_server"})
 """Their parents: empty packages, where no real ones are installed."""
 
+FROM_EXTRA = frozenset({"earth2studio", "loguru", "torch"})
+"""What workflow files of Earth2Studio's manner import, and what comes with the extra ``earth2``."""
+
+ADVICE = "install it with: pip install 'wildcast[earth2]'"
+
 EXPORTED = (
     AutoParameters,
     BackendProgress,
@@ -111,10 +116,19 @@ def import_paths() -> Iterator[WorkflowRegistry]:
         sys.meta_path.append(last)
         try:
             yield registry
+        except ModuleNotFoundError as error:
+            _advise(error)
+            raise
         finally:
             sys.meta_path[:] = [finder for finder in sys.meta_path if finder not in (first, last)]
             _remove_ours()
             _restore(hidden)
+
+
+def _advise(error: ModuleNotFoundError) -> None:
+    """Say how to install what the extra brings; where paths nest, once."""
+    if error.name in FROM_EXTRA and ADVICE not in str(error):
+        error.msg = f"{error.msg}; {ADVICE}"
 
 
 def _hide() -> tuple[dict[str, ModuleType], dict[str, Any]]:

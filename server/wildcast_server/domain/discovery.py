@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -23,6 +23,9 @@ from wildcast_server.domain.functions import is_marked
 from wildcast_server.domain.registry import Registry
 from wildcast_server.domain.workflow import Workflow
 from wildcast_server.errors import SettingsError, WorkflowLoadError
+
+REASON = "NO_WORKFLOW_BECAUSE"
+"""The variable by which a file says why it gives no workflow, if that is meant to be so."""
 
 
 class Dialect(Protocol):
@@ -71,6 +74,8 @@ class Discovery:
 
     registry: Registry
     failures: tuple[DiscoveryFailure, ...]
+    empty: Mapping[Path, str | None] = field(default_factory=dict)
+    """Files that gave no workflow although nothing failed, each with the reason that it names in `REASON`."""
 
 
 def discover(
@@ -92,21 +97,27 @@ def discover(
     SettingsError
         If a directory is missing or cannot be listed.
     """
-    registry = Registry()
-    failures: list[DiscoveryFailure] = []
-    for path in workflow_files(directories):
-        if refused and path in refused:
-            failures.append(_refusal(path, refused[path]))
-        else:
-            failures.extend(_load_into(registry, path, dialect or NativeDialect()))
-    return Discovery(registry, tuple(failures))
+    return discover_files(workflow_files(directories), dialect, refused=refused)
 
 
 def discover_file(path: Path, dialect: Dialect | None = None) -> Discovery:
     """Load the workflows of one file."""
+    return discover_files([path], dialect)
+
+
+def discover_files(
+    files: Iterable[Path], dialect: Dialect | None = None, *, refused: Mapping[Path, str] | None = None
+) -> Discovery:
+    """Load the workflows of these files, in this order; as `discover`."""
     registry = Registry()
-    failures = tuple(_load_into(registry, path, dialect or NativeDialect()))
-    return Discovery(registry, failures)
+    failures: list[DiscoveryFailure] = []
+    empty: dict[Path, str | None] = {}
+    for path in files:
+        if refused and path in refused:
+            failures.append(_refusal(path, refused[path]))
+        else:
+            failures.extend(_load_into(registry, empty, path, dialect or NativeDialect()))
+    return Discovery(registry, tuple(failures), empty)
 
 
 def workflow_files(directories: Iterable[Path]) -> list[Path]:
@@ -139,7 +150,9 @@ def _refusal(path: Path, reason: str) -> DiscoveryFailure:
     return DiscoveryFailure(path, message, WorkflowLoadError(message))
 
 
-def _load_into(registry: Registry, path: Path, dialect: Dialect) -> Iterable[DiscoveryFailure]:
+def _load_into(
+    registry: Registry, empty: dict[Path, str | None], path: Path, dialect: Dialect
+) -> Iterable[DiscoveryFailure]:
     try:
         with dialect.importing(path), _own_logging():
             module, sha256 = _import(path)
@@ -149,6 +162,9 @@ def _load_into(registry: Registry, path: Path, dialect: Dialect) -> Iterable[Dis
     except BaseException as error:  # noqa: BLE001 - a file may even call sys.exit(), and harms no other one
         yield DiscoveryFailure(path, f"{path} cannot be imported: {_reason(error, path)}", error)
         return
+    if not candidates:
+        reason = vars(module).get(REASON)
+        empty[path] = None if reason is None else str(reason)
     for candidate in candidates:
         try:
             if isinstance(candidate, WorkflowLoadError):

@@ -62,8 +62,8 @@ class Host:
             try:
                 self._get(name)
             except WildcastServerError as error:
-                message = protocol.printable(str(error), MAX_MESSAGE)
-                self._channel.send(protocol.Warmed(workflow=name, error=message))
+                message, own = _told(error)
+                self._channel.send(protocol.Warmed(workflow=name, error=message, traceback=own))
             else:
                 self._channel.send(protocol.Warmed(workflow=name))
         self._channel.send(protocol.Ready())
@@ -79,7 +79,8 @@ class Host:
         try:
             hosted = self._get(request.workflow)
         except WildcastServerError as error:
-            return protocol.NotLoaded(message=protocol.printable(str(error), MAX_MESSAGE))
+            message, own = _told(error)
+            return protocol.NotLoaded(message=message, traceback=own)
         self._channel.send(protocol.Started(workflow_sha256=hosted.sha256))
         measure = _Measure()
         try:
@@ -145,9 +146,9 @@ class Host:
         try:
             return workflow(config)
         except BaseException as error:
-            traceback.print_exc()  # standard error goes to the worker's log
             raise WorkflowLoadError(
-                f"the workflow {name!r} ({entry.place}) could not be constructed: {describe(error)}"
+                f"the workflow {name!r} ({entry.place}) could not be constructed: {describe(error)}",
+                own_traceback(error),
             ) from error
 
     def _find(self, name: str) -> Entry:
@@ -221,6 +222,12 @@ class _Forward(logging.Handler):
             self._channel.send(protocol.Log(execution_id=self._execution_id, level=record.levelno, text=text))
         except RuntimeError:
             sys.stderr.write(f"{text}\n")
+
+
+def _told(error: WildcastServerError) -> tuple[str, str]:
+    """Return what is sent of an error of ours: the sentence, and the constructor's traceback if it has one."""
+    own = error.traceback if isinstance(error, WorkflowLoadError) else ""
+    return protocol.printable(str(error), MAX_MESSAGE), own
 
 
 def describe(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +13,15 @@ from wildcast_server.jobs.process import RunnerProcess
 IMPORT_SECONDS = 120.0
 """How long one file may take to import; large libraries on a slow disk take tens of seconds."""
 
+HEED_SECONDS = 0.1
+"""How soon it is noticed that the trial should stop, or that a file takes too long."""
+
 logger = logging.getLogger("wildcast_server.workflow")
 
 
-def probe(files: Sequence[Path], seconds: float = IMPORT_SECONDS) -> dict[Path, str]:
+def probe(
+    files: Sequence[Path], seconds: float = IMPORT_SECONDS, stop: threading.Event | None = None
+) -> dict[Path, str]:
     """Import each file in a child process; return those that end or hang it, each with how.
 
     What an import raises is no matter here: that ends nothing, and whoever imports the file next sees it too. After
@@ -25,6 +31,8 @@ def probe(files: Sequence[Path], seconds: float = IMPORT_SECONDS) -> dict[Path, 
     ----------
     seconds
         The longest that one file may take.
+    stop
+        Once it is set, the trial ends at once, and what is returned is not all.
 
     Raises
     ------
@@ -33,9 +41,10 @@ def probe(files: Sequence[Path], seconds: float = IMPORT_SECONDS) -> dict[Path, 
     """
     refused: dict[Path, str] = {}
     remaining = list(files)
+    stop = stop or threading.Event()
     while remaining:
-        found = _first_fatal(remaining, seconds)
-        if found is None:
+        found = _first_fatal(remaining, seconds, stop)
+        if found is None or stop.is_set():
             break
         path, reason = found
         refused[path] = reason
@@ -43,16 +52,16 @@ def probe(files: Sequence[Path], seconds: float = IMPORT_SECONDS) -> dict[Path, 
     return refused
 
 
-def _first_fatal(files: Sequence[Path], seconds: float) -> tuple[Path, str] | None:
+def _first_fatal(files: Sequence[Path], seconds: float, stop: threading.Event) -> tuple[Path, str] | None:
     try:
         process = RunnerProcess(protocol.Probe(files=tuple(map(str, files))), logger)
     except OSError as error:
         raise RunnerDiedError(f"the process that tries workflow files out cannot be started: {error}") from error
-    watch = _Watch(process, seconds)
+    watch = _Watch(process, seconds, stop)
     try:
         return _follow(process, watch)
     finally:
-        watch.stop()
+        watch.end()
         process.kill()
         process.close()
 
@@ -65,7 +74,9 @@ def _follow(process: RunnerProcess, watch: "_Watch") -> tuple[Path, str] | None:
                 return None
             case protocol.Importing():
                 current = message.file
-                watch.start()
+                watch.begin()
+    if watch.is_told_to_stop:
+        return None
     if watch.has_barked:
         return Path(str(current)), f"it took longer than {watch.seconds:g} seconds"
     death = process.describe_death()
@@ -75,26 +86,35 @@ def _follow(process: RunnerProcess, watch: "_Watch") -> tuple[Path, str] | None:
 
 
 class _Watch:
-    """Kills a process that has not called `start` again within some seconds."""
+    """Kills a process that has not called `begin` again within some seconds, or once it is told to stop."""
 
-    def __init__(self, process: RunnerProcess, seconds: float) -> None:
+    def __init__(self, process: RunnerProcess, seconds: float, stop: threading.Event) -> None:
         self.seconds = seconds
         self.has_barked = False
         self._process = process
-        self._timer: threading.Timer | None = None
+        self._stop = stop
+        self._deadline = float("inf")
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="import-watch", daemon=True)
+        self._thread.start()
 
-    def start(self) -> None:
+    @property
+    def is_told_to_stop(self) -> bool:
+        """Whether nobody wants to know any more."""
+        return self._stop.is_set()
+
+    def begin(self) -> None:
         """Begin to count, from zero."""
-        self.stop()
-        self._timer = threading.Timer(self.seconds, self._bark)
-        self._timer.daemon = True
-        self._timer.start()
+        self._deadline = time.monotonic() + self.seconds
 
-    def stop(self) -> None:
+    def end(self) -> None:
         """Count no more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ended.set()
+        self._thread.join()
 
-    def _bark(self) -> None:
-        self.has_barked = True
-        self._process.kill()
+    def _watch(self) -> None:
+        while not self._ended.wait(HEED_SECONDS):
+            self.has_barked = time.monotonic() > self._deadline
+            if self.has_barked or self._stop.is_set():
+                self._process.kill()
+                return

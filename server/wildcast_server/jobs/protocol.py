@@ -73,6 +73,8 @@ class Warmed(Message, frozen=True, kw_only=True):
 
     workflow: str
     error: str | None = None
+    traceback: str = ""
+    """Of its own constructor, if that raised."""
 
 
 class Ready(Message, frozen=True, kw_only=True):
@@ -132,6 +134,8 @@ class NotLoaded(Message, frozen=True, kw_only=True):
     """From the process: there is no such workflow, or it could not be constructed."""
 
     message: str
+    traceback: str = ""
+    """Of its own constructor, if that raised."""
 
 
 Outcome = Done | Failed | Cancelled | NotLoaded

@@ -349,7 +349,7 @@ def _check_configs(configs: Mapping[str, Any]) -> None:
 
 def _settle(active: _Active, outcome: protocol.Outcome) -> None:
     if isinstance(outcome, protocol.NotLoaded):
-        raise WorkflowLoadError(outcome.message)
+        raise WorkflowLoadError(outcome.message, outcome.traceback)
     took = outcome.took
     active.learn(device=took.device, peak_memory_bytes=took.peak_memory_bytes, compute_seconds=took.seconds)
     match outcome:

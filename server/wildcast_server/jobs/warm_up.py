@@ -30,7 +30,7 @@ def follow_warm_up(process: RunnerProcess) -> str | None:
             case protocol.Warmed(error=None):
                 logger.info("the workflow %r is warm", message.workflow)
             case protocol.Warmed():
-                logger.error("not warm: %s", message.error)
+                logger.error("%s", "\n".join(filter(None, [f"not warm: {message.error}", message.traceback])))
             case protocol.Ready():
                 process.is_ready = True
                 return None

@@ -2,6 +2,7 @@
 
 from wildcast_server.settings.describe import SettingLine, describe
 from wildcast_server.settings.load import LoadedSettings, load_settings
+from wildcast_server.settings.moved import unused_sentence
 from wildcast_server.settings.object_storage import Acceleration, ObjectStorageSettings
 from wildcast_server.settings.sections import (
     ApiSettings,
@@ -27,4 +28,5 @@ __all__ = [
     "WorkflowSettings",
     "describe",
     "load_settings",
+    "unused_sentence",
 ]

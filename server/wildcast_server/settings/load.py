@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from wildcast_server.errors import SettingsError
 from wildcast_server.settings.conflicts import ConflictError
+from wildcast_server.settings.moved import moved_sentences
 from wildcast_server.settings.problems import conflict_sentences, not_a_section, sentences, unknown_setting
 from wildcast_server.settings.sources import (
+    Given,
     Layer,
     arguments_layer,
     aws_layer,
@@ -102,9 +104,14 @@ def _checked(layer: Layer, problems: list[str]) -> Layer:
     """Return the layer under our own names, without what is no setting; that becomes a problem."""
     layer = _respelt(layer, problems)
     for name in [name for name in layer if name not in LEAVES]:
-        describe = not_a_section if name in SECTIONS else unknown_setting
-        problems.append(describe(name, layer.pop(name).origin))
+        problems += _no_setting(name, layer.pop(name))
     return layer
+
+
+def _no_setting(name: str, given: Given) -> list[str]:
+    if name in SECTIONS:
+        return [not_a_section(name, given.origin)]
+    return moved_sentences(name, given.value, given.origin) or [unknown_setting(name, given.origin)]
 
 
 def _respelt(layer: Layer, problems: list[str]) -> Layer:

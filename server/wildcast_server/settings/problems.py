@@ -46,7 +46,7 @@ Origins = Callable[[str], str]
 def unknown_setting(name: str, origin: str) -> str:
     """Say that there is no such setting, and which one may have been meant."""
     near = difflib.get_close_matches(name, LEAVES if "." in name else [*LEAVES, *SECTIONS], n=1, cutoff=0.7)
-    hint = f"did you mean {near[0]}?" if near else "wildcast-server config lists all there are"
+    hint = f"did you mean {near[0]}?" if near else "wildcast-server config --defaults lists all there are"
     return f"there is no setting {name} ({origin}): {hint}"
 
 

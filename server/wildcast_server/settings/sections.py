@@ -1,8 +1,8 @@
 """The small sections of the tree; object storage has its own module."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from wildcast_server.settings.values import (
     BaseUrl,
@@ -24,10 +24,14 @@ Port = Annotated[WholeNumber, Field(ge=0, le=65535)]
 Host = Annotated[str, Field(min_length=1, pattern=r"^[^\s/@]+$")]
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 class LogSettings(Section):
     """What the processes write about their work."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     format: Literal["text", "json"] = "text"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from wildcast_server.errors import SettingsError
+from wildcast_server.settings.moved import VARIABLES
 from wildcast_server.settings.tree import LEAVES, SECTIONS, Settings
 from wildcast_server.settings.yaml_file import read_yaml
 
@@ -116,13 +117,15 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def unused_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """List the variables that look like settings and are none.
+    """List the variables that look like settings, ours or Earth2Studio's, and are none.
 
     They stop nothing, because platforms make such names up: Kubernetes sets ``OBJECT_STORAGE_PORT`` for a service of
     that name.
     """
     prefixes = (PREFIX, "OBJECT_STORAGE_", "CLOUDFRONT_")
-    looks = {name for name in environ if name.startswith(prefixes) and name not in OTHERS}
+    looks = {name for name in environ if name.startswith(prefixes) and name not in OTHERS} | (
+        VARIABLES.keys() & environ.keys()
+    )
     return tuple(sorted(name for name in looks if _key(name) is None))
 
 

@@ -13,7 +13,7 @@ from wildcast_server.settings.sections import (
     ResultSettings,
     WorkflowSettings,
 )
-from wildcast_server.settings.values import LocalPath, Section
+from wildcast_server.settings.values import LocalPath, Section, is_loopback, is_wildcard
 
 
 class Settings(Section):
@@ -38,6 +38,13 @@ class Settings(Section):
     def output_dir(self) -> Path:
         """Where executions write their output directories."""
         return (self.results.output_dir or self.data_dir / "outputs").absolute()
+
+    @property
+    def signs_for_this_machine_alone(self) -> bool:
+        """Whether other machines are let in, and the URLs signed for our own edge lead each of them to itself."""
+        if self.object_storage.has_cloudfront or not self.edge.enabled or self.edge.public_url is not None:
+            return False
+        return is_wildcard(self.edge.host) or (is_loopback(self.edge.host) and not is_loopback(self.api.host))
 
     @property
     def store_uri(self) -> str:

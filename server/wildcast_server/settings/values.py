@@ -6,7 +6,8 @@ Paths are made absolute, and files are looked at, only where the validation's co
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
@@ -66,6 +67,26 @@ def _split(separator: str) -> Callable[[Any], Any]:
         return tuple(item.strip() for item in value.split(separator) if item.strip())
 
     return split
+
+
+def _split_paths(value: Any, info: ValidationInfo) -> Any:
+    """Take a text apart: a JSON list, or paths between the system's separators or commas."""
+    paths = _split(os.pathsep)(value)
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        return paths
+    return tuple(path for item in paths for path in _between_commas(item, info))
+
+
+def _between_commas(text: str, info: ValidationInfo) -> Iterator[str]:
+    """Take a text apart at commas; where one is in the name of a directory that exists, it stays."""
+    pieces = text.split(",")
+    while pieces:
+        # The longest one that there is.
+        lengths = range(len(pieces), 1, -1) if info.context else ()
+        length = next((n for n in lengths if _anchor(Path(",".join(pieces[:n]).strip()), info).is_dir()), 1)
+        if first := ",".join(pieces[:length]).strip():
+            yield first
+        del pieces[:length]
 
 
 def _from_json(value: Any) -> Any:
@@ -186,6 +207,25 @@ def listening_url(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether who listens on `host` is reached from this machine alone."""
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether `host` stands for every interface, and so is no address to connect to."""
+    address = _address(host)
+    return address is not None and address.is_unspecified
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
 def _not_boolean(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("it must be a whole number")  # noqa: TRY004 - pydantic collects ValueErrors alone
@@ -197,7 +237,7 @@ LocalPath = Annotated[Path, BeforeValidator(_path_text), AfterValidator(_anchor)
 ReadableFile = Annotated[LocalPath, AfterValidator(_readable)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 OriginUrl = Annotated[str, AfterValidator(origin_url)]
-Paths = Annotated[tuple[LocalPath, ...], BeforeValidator(_split(os.pathsep))]
+Paths = Annotated[tuple[LocalPath, ...], BeforeValidator(_split_paths)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split(","))]
 CorsOrigins = Annotated[tuple[Annotated[str, AfterValidator(_origin_or_any)], ...], BeforeValidator(_split(","))]
 TextMapping = Annotated[dict[str, str], BeforeValidator(_from_json), AfterValidator(FrozenDict)]

@@ -46,6 +46,16 @@ def announce(storage: ObjectStorageSettings) -> None:
         logger.warning("use_rust_client and crt_min_limit do not choose an engine yet: obstore moves everything")
 
 
+def warn_of_unreachable_urls(settings: Settings, edge_url: str) -> None:
+    """Say so if other machines may come, and the URLs that are signed for `edge_url` lead each of them to itself."""
+    if settings.signs_for_this_machine_alone:
+        logger.warning(
+            "signed URLs begin with %s, where other machines find nothing: "
+            "set edge.host to 0.0.0.0, and edge.public_url to the address under which they reach the edge",
+            edge_url,
+        )
+
+
 def probe_store(settings: Settings) -> None:
     """Look at the store once, without patience; what is wrong with it is logged, and may be right later."""
     options = replace(store_options(settings.object_storage), max_retries=0)
@@ -120,6 +130,7 @@ def configured_signer(settings: Settings) -> Signer:
         raise SettingsError("nothing to sign for: set object_storage.cloudfront_domain (and its key), or edge.enabled")
     if not settings.object_storage.has_cloudfront and settings.edge.port == 0 and settings.edge.public_url is None:
         raise SettingsError("an edge on any free port has no address to sign for: set edge.port or edge.public_url")
+    warn_of_unreachable_urls(settings, settings.edge.url)
     return build_signer(settings, build_key_pair(settings), settings.edge.url)
 
 

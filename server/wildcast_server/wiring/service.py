@@ -1,19 +1,21 @@
 """Building the service: records, workflows, engine, runner and use cases."""
 
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import StorageType
 from wildcast_server.api import UseCases
-from wildcast_server.domain.discovery import Discovery, discover, workflow_files
+from wildcast_server.domain.discovery import REASON, Discovery, discover_files, workflow_files
 from wildcast_server.domain.execution import Execution
 from wildcast_server.domain.parameters import as_sentence, field_errors
 from wildcast_server.domain.registry import Registry
-from wildcast_server.errors import SettingsError
+from wildcast_server.errors import SettingsError, WildcastServerError
 from wildcast_server.jobs import DIALECT, InProcessJobs, JobEngine, Runner, probe
 from wildcast_server.metrics import Metrics
 from wildcast_server.publish import Published, publish_in_place
@@ -26,6 +28,7 @@ from wildcast_server.usecases.results import Results
 from wildcast_server.usecases.run import Publish, RunExecution, put_back_active, resume_unfinished
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.wiring.publishing import build_publisher, build_store_check
+from wildcast_server.wiring.stopping import StopRequestedError
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +67,19 @@ class Service:
         The whole tree.
     places
         As `publication_places` builds them.
+    stop
+        Set where building it is not wanted any more.
 
     Raises
     ------
     SettingsError, SchemaMismatchError
         If it cannot be built from these settings.
+    StopRequestedError
+        If `stop` was set.
     """
 
-    def __init__(self, settings: Settings, places: PublicationPlaces) -> None:
-        every = load_registry(settings.workflows)
+    def __init__(self, settings: Settings, places: PublicationPlaces, stop: threading.Event | None = None) -> None:
+        every = load_registry(settings.workflows, stop)
         workflows = expose(settings.workflows, every)
         # What was accepted while it was exposed is run even if it is not any more.
         self._runner = build_runner(settings.workflows, every)
@@ -116,11 +123,7 @@ class Service:
 
     def stop(self) -> None:
         """End in order: take nothing new, interrupt the workflow, let a publication finish."""
-        logger.info(
-            "stopping: a workflow has %.0f seconds, a publication %.0f; the rest waits for the next start",
-            DRAIN_SECONDS,
-            PUBLISH_SECONDS,
-        )
+        logger.info("stopping%s", self._outlook())
         try:
             self._jobs.stop(0)
             self._runner.close(DRAIN_SECONDS)
@@ -128,6 +131,21 @@ class Service:
             put_back_active(self.records)
         finally:
             self.records.close()
+
+    def _outlook(self) -> str:
+        """Say what stopping waits for, and what it leaves to the next start."""
+        try:
+            counts = self.records.unfinished_counts()
+        except WildcastServerError:
+            # What cannot be counted may well be there.
+            counts = dict.fromkeys(ExecutionStatus, 1)
+        parts = {
+            ExecutionStatus.RUNNING: f"the workflow that runs has {DRAIN_SECONDS:.0f} seconds",
+            ExecutionStatus.PENDING_RESULTS: f"what is being published has {PUBLISH_SECONDS:.0f} seconds",
+            ExecutionStatus.QUEUED: "what is queued waits for the next start",
+        }
+        said = "; ".join(part for status, part in parts.items() if counts.get(status))
+        return f": {said}" if said else ""
 
 
 def publication_places(settings: Settings, store: ObjectStore | None, signer: Signer | None) -> PublicationPlaces:
@@ -147,7 +165,7 @@ def _in_place(directory: Path, execution: Execution) -> Published:
     return publish_in_place(directory, execution.id, attempt=execution.attempt)
 
 
-def load_registry(chosen: WorkflowSettings) -> Registry:
+def load_registry(chosen: WorkflowSettings, stop: threading.Event | None = None) -> Registry:
     """Load all workflows that there are; a file that fails is logged and harms no other.
 
     Each file is imported by a child process first, so that one that ends or hangs its process does so there.
@@ -156,13 +174,34 @@ def load_registry(chosen: WorkflowSettings) -> Registry:
     ------
     SettingsError
         If a name in the settings is no workflow's although every file was loaded.
+    StopRequestedError
+        If `stop` was set meanwhile.
     """
-    found = discover(chosen.directories, DIALECT, refused=probe(workflow_files(chosen.directories)))
+    # Listed once: what appears in between is not imported untried.
+    files = workflow_files(chosen.directories)
+    refused = probe(files, stop=stop)
+    if stop is not None and stop.is_set():
+        raise StopRequestedError("told to stop before the workflows were loaded")
+    found = discover_files(files, DIALECT, refused=refused)
     for failure in found.failures:
         logger.error("%s", failure.message)
         logger.debug("how it came to that:", exc_info=failure.error)
+    for path, reason in found.empty.items():
+        _tell_empty(path, reason)
     _check_names(chosen, found)
     return found.registry
+
+
+def _tell_empty(path: Path, reason: str | None) -> None:
+    if reason is not None:
+        logger.debug("%s has no workflow: %s", path, reason)
+        return
+    logger.warning(
+        "%s has no workflow: mark or register one there; if it is meant to have none, "
+        "begin its name with _ or say why in a variable %s",
+        path,
+        REASON,
+    )
 
 
 def expose(chosen: WorkflowSettings, every: Registry) -> Registry:
@@ -172,7 +211,14 @@ def expose(chosen: WorkflowSettings, every: Registry) -> Registry:
     _check_configs(chosen, exposed)
     if not exposed:
         logger.warning("there is no workflow to run: name a directory of workflow files in WORKFLOW_DIR")
+    else:
+        files = {exposed.source(name) for name in exposed}
+        logger.info("%s from %s: %s", _count("workflow", exposed), _count("file", files), ", ".join(exposed))
     return exposed
+
+
+def _count(noun: str, things: Sized) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def build_runner(chosen: WorkflowSettings, workflows: Registry) -> Runner:

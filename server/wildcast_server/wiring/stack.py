@@ -12,7 +12,14 @@ from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore
 from wildcast_server.wiring.edge import build_edge, has_own_edge
 from wildcast_server.wiring.lock import sole_service
-from wildcast_server.wiring.publishing import announce, build_key_pair, build_signer, build_store, probe_store
+from wildcast_server.wiring.publishing import (
+    announce,
+    build_key_pair,
+    build_signer,
+    build_store,
+    probe_store,
+    warn_of_unreachable_urls,
+)
 from wildcast_server.wiring.service import Service, publication_places
 from wildcast_server.wiring.serving import ServerThread, allow_many_connections, bind, url_of
 
@@ -24,10 +31,13 @@ class Running:
     ----------
     settings
         The whole tree.
+    stop
+        Set where it is not to go on starting.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: threading.Event | None = None) -> None:
         self._settings = settings
+        self._stop = stop
         self._open = ExitStack()
         self._servers: list[ServerThread] = []
         self.edge_url: str | None = None
@@ -69,6 +79,7 @@ class Running:
         edge = self._settings.edge
         bound = opening.enter_context(bind(edge.host, edge.port, "edge"))
         self.edge_url = edge.public_url or url_of(bound)
+        warn_of_unreachable_urls(self._settings, self.edge_url)
         key_pair = build_key_pair(self._settings)
         app = build_edge(self._settings, store, key_pair, self.edge_url)
         return build_signer(self._settings, key_pair, self.edge_url), ServerThread("edge", app, bound)
@@ -85,7 +96,7 @@ class Stack(Running):
         self.api_url = url_of(bound)
         opening.enter_context(sole_service(self._settings.data_dir))
         store, signer, edge = self._object_storage(opening)
-        service = Service(self._settings, publication_places(self._settings, store, signer))
+        service = Service(self._settings, publication_places(self._settings, store, signer), self._stop)
         opening.callback(service.stop)
         api = self._settings.api
         app = create_api(service.use_cases, max_body_bytes=api.max_body_bytes, public_url=api.public_url)

@@ -6,6 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from wildcast_server.errors import WildcastServerError
+
+
+class StopRequestedError(WildcastServerError):
+    """The service was told to stop before it was up."""
+
 
 @contextmanager
 def stop_requests() -> Iterator[threading.Event]:

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,9 +26,9 @@ Override = Callable[[Request], Response | None]
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
+def served(app: Any, port: int = 0) -> Iterator[str]:
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1
+        app, host="127.0.0.1", port=port, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -159,9 +159,19 @@ class Peer:
 @pytest.fixture(scope="session")
 def _server() -> Iterator[Peer]:
     peer = Peer()
-    with served(Starlette(routes=[Route("/{path:path}", peer.answer, methods=["GET", "HEAD", "POST"])])) as url:
+    with served(app_of(peer)) as url:
         peer.origin = url
         yield peer
+
+
+def app_of(peer: Peer) -> Starlette:
+    return Starlette(routes=[Route("/{path:path}", peer.answer, methods=["GET", "HEAD", "POST"])])
+
+
+@pytest.fixture
+def serve_again(peer: Peer) -> Callable[[int], AbstractContextManager[str]]:
+    """Run that server beside, at a port that a test can take away and give back."""
+    return lambda port: served(app_of(peer), port)
 
 
 @pytest.fixture

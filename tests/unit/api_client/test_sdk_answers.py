@@ -241,3 +241,12 @@ def test_a_closed_client_opens_again(peer):
     client.close()
     assert client.health_check().status == "healthy"
     client.close()
+
+
+def test_a_file_of_results_that_have_expired_says_so(peer, client):
+    """What the server says about a file that it serves itself is the exception's message, as for the results."""
+    peer.storage_type, peer.files = "server", {"a.nc": b"12"}
+    results = client.get_request_results(ID)
+    peer.override = always(JSONResponse({"error": f"the results of {ID} have expired"}, 400))
+    with pytest.raises(BadRequestError, match=f"the results of {ID} have expired"):
+        client.download_result(results, "a.nc")

@@ -1,13 +1,15 @@
 """Waiting for an execution."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse
 
-from api_client.client import InferenceRequest, RequestStatus
+from api_client.client import Earth2StudioClient, InferenceRequest, RequestStatus
 from api_client.e2client import RemoteEarth2Workflow, RemoteEarth2WorkflowResult
-from api_client.exceptions import BadRequestError, Earth2StudioAPIError, RequestTimeoutError
+from api_client.exceptions import APIConnectionError, BadRequestError, Earth2StudioAPIError, RequestTimeoutError
 
 ID = "exec_1769560728_10ed9d3c"
 
@@ -102,3 +104,86 @@ def test_a_result_is_asked_for_once(peer):
         with pytest.raises(Earth2StudioAPIError):
             result.as_dataset()
     assert peer.asked(f"/v1/infer/wf/{ID}/results") == 1
+
+
+def run(url):
+    with Earth2StudioClient(url, "wf", max_retries=0) as client:
+        return client.run_inference_sync(InferenceRequest({"a": 1}), poll_interval=0.01).request_id
+
+
+def submit_and_wait(url):
+    with Earth2StudioClient(url, "wf", max_retries=0) as client:
+        submitted = client.submit_inference_request(InferenceRequest({"a": 1}))
+        return client.wait_for_completion(submitted.execution_id, poll_interval=0.01).request_id
+
+
+def open_result(url):
+    with pytest.raises(Earth2StudioAPIError, match="neither a zarr store nor a netCDF file") as caught:
+        RemoteEarth2Workflow(url, "wf", max_retries=0)().as_dataset()
+    return caught.value.message.split()[0]
+
+
+@pytest.mark.parametrize("waiter", [run, submit_and_wait, open_result])
+def test_waiting_survives_a_restart_of_the_server(peer, serve_again, waiter):
+    """Connections that are refused while the server restarts do not end the wait."""
+    peer.statuses = ["running"]
+    with ThreadPoolExecutor() as pool:
+        with serve_again(0) as url:
+            waiting = pool.submit(waiter, url)
+            deadline = time.monotonic() + 20
+            while not peer.asked(f"/v1/infer/wf/{ID}/status"):
+                assert time.monotonic() < deadline, "nobody waits"
+                time.sleep(0.005)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.5)
+        peer.statuses = ["completed"]
+        with serve_again(urlsplit(url).port):
+            assert waiting.result(30) == ID
+
+
+@pytest.mark.parametrize("part", ["status", "results"])
+def test_waiting_survives_a_proxy_without_its_server(peer, part):
+    """A 503 is no end either, whether the status or the results are asked for."""
+    left = [4]
+
+    def gone(request):
+        if not request.url.path.endswith(part) or not left[0]:
+            return None
+        left[0] -= 1
+        return HTMLResponse("<h1>no upstream</h1>", 503)
+
+    peer.override = gone
+    with peer.client(max_retries=0) as client:
+        client.health_check()
+        assert client.wait_for_completion(ID, poll_interval=0.01).request_id == ID
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (JSONResponse({"error": "give a token"}, 401), 401),
+        (JSONResponse({"error": "no such execution"}, 404), 404),
+        (HTMLResponse("<h1>log in</h1>"), 200),
+        (HTMLResponse("<h1>no upstream</h1>", 502), 502),
+    ],
+)
+def test_an_error_that_ends_a_wait_names_the_execution(peer, answer, code):
+    """Whatever it is, it keeps its status, and the user can go on with the execution."""
+    with peer.client(max_retries=0) as client:
+        submitted = client.submit_inference_request(InferenceRequest({}))
+        peer.override = lambda _request: answer
+        with pytest.raises(Earth2StudioAPIError, match=ID) as caught:
+            client.wait_for_completion(submitted.execution_id, timeout=0.3)
+    assert caught.value.status_code == code
+    assert ID in caught.value.message
+
+
+def test_a_wrong_address_is_not_waited_for():
+    """A server that has never answered is no server that restarts: the error comes at once."""
+    began = time.monotonic()
+    with (
+        Earth2StudioClient("http://127.0.0.1:9", "wf", max_retries=0) as client,
+        pytest.raises(APIConnectionError, match=ID),
+    ):
+        client.wait_for_completion(ID)
+    assert time.monotonic() - began < 20

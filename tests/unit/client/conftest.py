@@ -1,5 +1,6 @@
-"""A CDN on loopback that serves a dictionary of objects, and does wrong what a test tells it to."""
+"""A CDN that serves a dictionary of objects, and an API, both on loopback; they do wrong what a test tells them to."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+import wildcast
 from wildcast._filesystem import SignedFileSystem
 from wildcast._retry import Retry
 from wildcast.contract.manifest import FileRow, Manifest, encode_manifest
@@ -24,14 +26,17 @@ EXECUTION = "exec_1769560728_10ed9d3c"
 SIGNATURE = "c2VjcmV0~not-satisfiable-403_"
 QUICK = Retry(attempts=3, base=0.001, cap=0.002)
 
+TOKEN = "canary-token"
+WHEN = "2026-01-01T00:00:00Z"
+
 Fault = Callable[[str, Request], Response | None]
 
 
 @contextmanager
-def served(app: Callable[..., object]) -> Iterator[str]:
-    """Run an ASGI app on a free loopback port; gives its URL."""
+def served(app: Callable[..., object], port: int = 0) -> Iterator[str]:
+    """Run an ASGI app on a loopback port, a free one if none is named; gives its URL."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1
+        app, host="127.0.0.1", port=port, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -144,3 +149,129 @@ def cdn(_edge: Cdn) -> Cdn:
     """A CDN with nothing behind it yet."""
     _edge.__init__(_edge.origin)  # type: ignore[misc]
     return _edge
+
+
+class FakeServer:
+    """As much of the API as a client sees, with answers that a test sets."""
+
+    def __init__(self, cdn) -> None:
+        self.cdn, self.id = cdn, cdn.execution
+        self.submitted, self.paths, self.tokens, self.types = [], [], [], []
+        self.statuses = ["completed"]
+        self.error_message = None
+        self.progress = None
+        self.override = None
+        self.storage_type, self.datasets = "s3", []
+
+    async def handle(self, request: Request) -> Response:
+        self.paths.append(request.url.path)
+        self.tokens.append(request.headers.get("authorization"))
+        if self.override is not None and (answer := self.override(request)) is not None:
+            return answer
+        tail = request.url.path.removeprefix("/v1/infer/")
+        if request.method == "POST":
+            self.types.append(request.headers.get("content-type"))
+            self.submitted.append(json.loads(await request.body()))
+            return JSONResponse(self.accepted(tail))
+        if tail == "workflows":
+            return JSONResponse({"workflows": {"wf": "makes data"}})
+        if tail.startswith("workflows/"):
+            return JSONResponse({"type": "object"})
+        return self.of_execution(tail, request)
+
+    def result(self) -> wildcast.Result:
+        """Submit and wait."""
+        return self.client.submit("wf").wait(timeout=20)
+
+    def fail(self, code, body=None, *, times=10_000, retry_after="0"):
+        """Answer the first `times` requests with an error."""
+        left = [times]
+
+        def answer(_request):
+            left[0] -= 1
+            if left[0] < 0:
+                return None
+            return JSONResponse(body or {"error": "It went wrong."}, code, headers={"Retry-After": retry_after})
+
+        self.override = answer
+
+    def of_execution(self, tail, request):
+        if tail == f"wf/{self.id}/status":
+            return JSONResponse(self.status())
+        if tail == f"wf/{self.id}/results":
+            return JSONResponse(self.metadata())
+        prefix = f"wf/{self.id}/results/{self.id}/"
+        if tail.startswith(prefix) and self.storage_type == "server":
+            found = self.cdn.objects.get(tail.removeprefix(prefix))
+            return Response("{}", 404) if found is None else Response(found)
+        return JSONResponse({"error": f"There is no {request.url.path}.", "details": None, "detail": "no"}, 404)
+
+    def accepted(self, workflow):
+        return {
+            "workflow_name": workflow,
+            "execution_id": self.id,
+            "status": "queued",
+            "position": 0,
+            "message": "queued",
+            "timestamp": WHEN,
+        }
+
+    def status(self):
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return {
+            "workflow_name": "wf",
+            "execution_id": self.id,
+            "status": status,
+            "position": None,
+            "progress": self.progress,
+            "start_time": WHEN,
+            "end_time": None,
+            "execution_time_seconds": None,
+            "error_message": self.error_message,
+            "metadata": None,
+        }
+
+    def metadata(self):
+        return {
+            "request_id": self.id,
+            "status": "completed",
+            "completion_time": WHEN,
+            "execution_time_seconds": 1.0,
+            "workflow_name": "wf",
+            "created_at": WHEN,
+            "parameters": {},
+            "storage_type": self.storage_type,
+            "remote_path": None,
+            "signed_url": self.cdn.signed() if self.storage_type == "s3" else None,
+            "datasets": self.datasets,
+            "unknown_to_us": 1,
+            "output_files": [
+                {"path": f"{self.id}/{path}", "size": len(body)}
+                for path, body in self.cdn.objects.items()
+                if not path.startswith(".wildcast")
+            ],
+        }
+
+
+@pytest.fixture(scope="session")
+def _api_server():
+    """A server that stays up for all tests; each puts its own fake into the list."""
+    fakes = []
+
+    async def handle(request):
+        return await fakes[-1].handle(request)
+
+    with served(Starlette(routes=[Route("/{path:path}", handle, methods=["GET", "POST"])])) as url:
+        yield url, fakes
+
+
+@pytest.fixture
+def server(cdn, _api_server, monkeypatch):
+    """A fake API; `server.client` is a client of it."""
+    monkeypatch.delenv("WILDCAST_TOKEN", raising=False)
+    url, fakes = _api_server
+    fakes[:] = [FakeServer(cdn)]
+    with wildcast.Client(url, TOKEN) as client:
+        client._api._retry = Retry(attempts=3, base=0.001, cap=0.002)
+        fakes[0].url, fakes[0].client = url, client
+        yield fakes[0]

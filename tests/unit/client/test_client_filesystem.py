@@ -1,20 +1,14 @@
 """The signed filesystem over a real HTTP server that fails in every way a CDN can."""
 
 import asyncio
-import gc
 import pickle
 import time
-import warnings
 
 import fsspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from starlette.responses import Response, StreamingResponse
 
 import wildcast
-from wildcast._listing import Listing
-from wildcast._ranges import ByteRange
 from wildcast._retry import Retry
 from wildcast.contract.naming import MANIFEST_PATH
 
@@ -30,38 +24,6 @@ def cut_short(asked, _request):
         yield BODY[:100]
 
     return StreamingResponse(half(), headers={"Content-Length": str(len(BODY))}) if asked == "a.bin" else None
-
-
-@pytest.mark.parametrize(
-    ("start", "end"),
-    [(None, None), (0, 10), (10, None), (-7, None), (10, 10_000), (-10, -3), (3, -3), (0, -1), (-10_000, None), (5, 5)],
-)
-def test_ranges_are_python_slices(cdn, start, end):
-    """Each kind of range gives the bytes that the same slice gives."""
-    cdn.publish(**{"a.bin": BODY})
-    assert cdn.fs().cat_file("a.bin", start, end) == BODY[start:end]
-
-
-@pytest.mark.parametrize(("start", "end"), [(0, 10), (1000, 1100), (2000, None), (-7, None), (-10_000, None)])
-def test_a_whole_answer_to_a_range_is_sliced(cdn, start, end):
-    """A server that ignores ranges makes no difference to the reader."""
-    cdn.objects["a.bin"] = BODY
-    cdn.fault = lambda path, _: Response(cdn.objects[path])
-    assert cdn.fs().cat_file("a.bin", start, end) == BODY[start:end]
-
-
-def test_another_part_than_asked_for_is_refused(cdn):
-    """A 206 with other bytes than those asked for never reaches the reader."""
-    cdn.fault = lambda *_: Response(BODY[5:15], 206, headers={"Content-Range": f"bytes 5-14/{len(BODY)}"})
-    with pytest.raises(wildcast.TransferBrokenError):
-        cdn.fs().cat_file("a.bin", 0, 10)
-
-
-def test_a_part_without_content_range_is_refused(cdn):
-    """A 206 that does not say which part it is never reaches the reader."""
-    cdn.fault = lambda *_: Response(BODY[:10], 206)
-    with pytest.raises(wildcast.TransferBrokenError):
-        cdn.fs().cat_file("a.bin", 0, 10)
 
 
 ODD_NAMES = ["a b", "a#b", "a?b=c", "a+b", "a%2eb", "ü/日本", "a&b", "it's", 'q"q', "a*b[0]", "t:0"]
@@ -290,43 +252,6 @@ def test_a_path_cannot_smuggle_words_into_an_error(cdn):
     assert "not satisfiable" not in str(caught.value)
 
 
-def test_listing_comes_from_the_manifest(cdn):
-    """Directories and files are listed with their sizes, without any LIST permission."""
-    cdn.publish(**{"s.zarr/c/0": b"12", "s.zarr/zarr.json": b"{}", "b.nc": b"123"})
-    fs = cdn.fs()
-    assert fs.ls("") == [
-        {"name": "b.nc", "size": 3, "type": "file"},
-        {"name": "s.zarr", "size": 0, "type": "directory"},
-    ]
-    assert fs.find("s.zarr") == ["s.zarr/c/0", "s.zarr/zarr.json"]
-    assert fs.glob("**/*.json") == ["s.zarr/zarr.json"]
-    assert fs.isdir("s.zarr/c")
-    assert fs.info("b.nc")["size"] == 3
-    assert list(fs.get_mapper("s.zarr")) == ["c/0", "zarr.json"]
-
-
-def test_listing_what_is_not_there_is_an_error(cdn):
-    """A directory that does not exist is missing, not empty."""
-    cdn.publish(**{"a.bin": BODY})
-    with pytest.raises(FileNotFoundError):
-        cdn.fs().ls("other")
-
-
-def test_listing_without_a_manifest_is_an_error(cdn):
-    """Where nothing says which files there are, a listing is not empty but impossible."""
-    with pytest.raises(wildcast.NoListingError):
-        cdn.fs().ls("")
-    with pytest.raises(wildcast.NoListingError):
-        cdn.fs().find("")
-
-
-def test_size_without_a_manifest_comes_from_head(cdn):
-    """A prefix of others still tells how long a file is."""
-    cdn.objects["a.bin"] = BODY
-    assert cdn.fs().info("a.bin")["size"] == len(BODY)
-    assert cdn.requests[-1][0] == "HEAD"
-
-
 def test_a_file_is_read_by_cached_blocks(cdn):
     """An opened file seeks and reads, and asks for each block once."""
     cdn.publish(**{"a.bin": BODY})
@@ -434,79 +359,9 @@ def test_no_signature_in_a_chain_of_errors(cdn, fault):
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-def test_the_filesystem_works_by_its_class_in_a_users_loop(cdn):
-    """The asynchronous face works in any loop, and leaves nothing open when that loop ends."""
-    cdn.objects["a.bin"] = BODY
-    fs = cdn.fs()
-
-    async def read_many():
-        return await asyncio.gather(*(fs._cat_file("a.bin", i, i + 10) for i in range(100)))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for _ in range(2):
-            parts = asyncio.run(read_many())
-            gc.collect()
-    assert parts == [BODY[i : i + 10] for i in range(100)]
-
-
-def test_the_synchronous_face_works_inside_a_running_loop(cdn):
-    """A notebook, whose cells run in a loop, can call the ordinary methods."""
-    cdn.objects["a.bin"] = BODY
-
-    async def cell():
-        return cdn.fs().cat_file("a.bin")
-
-    assert asyncio.run(cell()) == BODY
-
-
-def test_at_most_64_requests_are_in_flight(cdn):
-    """The connection limit bounds what all readers of a loop ask for at once."""
-    flying, most = 0, 0
-
-    async def slow():
-        nonlocal flying, most
-        flying += 1
-        most = max(most, flying)
-        await asyncio.sleep(0.02)
-        yield b"x"
-        flying -= 1
-
-    cdn.fault = lambda *_: StreamingResponse(slow(), headers={"Content-Length": "1"})
-    cdn.fs().cat([f"{i}" for i in range(200)], batch_size=200)
-    assert 32 < most <= 64
-
-
 def test_the_protocol_can_be_registered(cdn):
     """Under fsspec's registry a URL with the protocol opens, given the signed URL as an option."""
     cdn.objects["s/a.bin"] = BODY
     fsspec.register_implementation("wildcast", wildcast.SignedFileSystem, clobber=True)
     with fsspec.open("wildcast://s/a.bin", source=cdn.signed()) as file:
         assert file.read() == BODY
-
-
-@given(st.integers(0, 50), st.integers(-60, 60), st.integers(1, 60))
-def test_a_range_within_a_file_is_its_slice(size, start, length):
-    """Clamping a range to a size selects what slicing selects."""
-    wanted = ByteRange(start) if start < 0 else ByteRange(start, start + length)
-    data = bytes(range(size))
-    first, last = wanted.within(size)
-    assert data[first:last] == data[start : wanted.end]
-    assert wanted.satisfiable(size) == bool(data[start : wanted.end])
-
-
-@given(st.sets(st.lists(st.sampled_from(["a", "a-", "a0", "b", "ü"]), min_size=1, max_size=4).map("/".join)))
-def test_a_listing_is_the_tree_of_its_paths(paths):
-    """Children, files below and kinds agree with a plain look through all paths."""
-    files = {path for path in paths if not any(other.startswith(f"{path}/") for other in paths)}
-    listing = Listing(dict.fromkeys(files, 1))
-    directories = {"", *("/".join(p.split("/")[:n]) for p in files for n in range(1, p.count("/") + 1))}
-    for directory in directories:
-        below = sorted(p for p in files if not directory or p.startswith(f"{directory}/"))
-        depth = directory.count("/") + 2 if directory else 1
-        assert listing.below(directory) == below
-        assert [entry.path for entry in listing.children(directory)] == sorted(
-            {"/".join(p.split("/")[:depth]) for p in below}, key=lambda p: p if p in files else f"{p}/"
-        )
-    assert all(listing.is_directory(directory) for directory in directories - {""})
-    assert not any(listing.is_directory(path) for path in files)

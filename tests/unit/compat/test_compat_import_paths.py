@@ -88,8 +88,22 @@ def test_what_is_not_installed_is_said_to_be_missing(failure_of):
     """Without Earth2Studio a file that needs more of it than its server names fails with the reason and the line."""
     message = failure_of("from earth2studio.serve.server import Workflow\nfrom earth2studio.data import GFS")
     assert message.endswith(
-        "ModuleNotFoundError: No module named 'earth2studio.data': the package 'earth2studio' is not installed (line 2)"
+        "ModuleNotFoundError: No module named 'earth2studio.data': the package 'earth2studio' is not installed; "
+        "install it with: pip install 'wildcast[earth2]' (line 2)"
     )
+
+
+@pytest.mark.parametrize("module", ["earth2studio", "loguru", "torch"])
+def test_what_the_extra_brings_is_said_with_it(module):
+    """Also where a constructor or a run imports it, and once although the paths nest."""
+    with pytest.raises(ModuleNotFoundError) as caught, import_paths(), import_paths():
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    assert str(caught.value) == f"No module named {module!r}; install it with: pip install 'wildcast[earth2]'"
+
+
+def test_any_other_module_is_not_said_to_come_with_the_extra(failure_of):
+    """Nobody installs PyTorch for a misspelling."""
+    assert "wildcast[earth2]" not in failure_of("import not_installed_anywhere")
 
 
 @pytest.mark.parametrize("statement", ["from earth2studio import run", "import earth2studio.run"])

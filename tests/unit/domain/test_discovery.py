@@ -263,3 +263,10 @@ def test_a_file_that_sets_logging_up_changes_nothing(tmp_path):
     before = (root.level, root.handlers[:])
     discover([tmp_path])
     assert (root.level, root.handlers) == before
+
+
+def test_a_file_without_a_workflow_is_told(tmp_path):
+    """One that registers none is known as such, with its reason if it names one; one that fails is a failure."""
+    write(tmp_path, a=GOOD.format(name="a"), b="x = 1", c="NO_WORKFLOW_BECAUSE = 'no GPU'", d="1 / 0")
+    found = discover([tmp_path])
+    assert found.empty == {tmp_path / "b.py": None, tmp_path / "c.py": "no GPU"}

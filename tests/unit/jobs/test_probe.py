@@ -2,6 +2,8 @@
 
 import logging
 import os
+import threading
+import time
 
 import pytest
 
@@ -79,3 +81,21 @@ def test_what_an_import_leaves_is_ended(write, tmp_path, eventually, is_running)
     assert probe(write(text)) == {}
     pid = int((tmp_path / "pid").read_text())
     eventually(lambda: not is_running(pid))
+
+
+def test_a_trial_that_is_told_to_stop_ends_at_once(write, tmp_path, eventually):
+    """It does not wait for a file that hangs, refuses none for that, and tries no further one."""
+    paths = write(
+        f"import time; open({str(tmp_path / 'begun')!r}, 'w'); time.sleep(600)",
+        f"open({str(tmp_path / 'next')!r}, 'w')",
+    )
+    stop, found = threading.Event(), []
+    thread = threading.Thread(target=lambda: found.append(probe(paths, stop=stop)))
+    thread.start()
+    eventually((tmp_path / "begun").exists)
+    began = time.monotonic()
+    stop.set()
+    thread.join(20)
+    assert time.monotonic() - began < 10
+    assert found == [{}]
+    assert not (tmp_path / "next").exists()

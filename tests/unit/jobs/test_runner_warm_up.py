@@ -115,6 +115,8 @@ def test_one_that_fails_is_named_and_harms_nothing(runner_of, constructed, reque
     assert record.levelno == logging.ERROR
     assert str(flows / "flow.py") in record.getMessage()
     assert "OSError: no model" in record.getMessage()
+    assert "Traceback (most recent call last)" in record.getMessage()
+    assert "Traceback" not in "".join(other.getMessage() for other in caplog.records if other is not record)
     runner.run(request_of("warm"), lambda _: None)
 
 

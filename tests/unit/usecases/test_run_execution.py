@@ -160,10 +160,12 @@ def test_a_failing_computation_ends_failed(run_with, records, queued, tmp_path, 
     assert (tmp_path / "outputs" / queued.id / "a.txt").exists()
 
 
-def test_the_workflows_traceback_is_in_the_log(run_with, queued, caplog):
-    """The record has one sentence, the log has the rest."""
-    run_with(raising(WorkflowFailedError("ValueError: x", "Traceback of the workflow")))(queued.id)
-    assert "Traceback of the workflow" in caplog.text
+@pytest.mark.parametrize("kind", [WorkflowFailedError, WorkflowLoadError])
+def test_the_workflows_traceback_is_in_the_log(run_with, queued, caplog, kind):
+    """The execution's record has one sentence, the log's one record of it has the rest."""
+    run_with(raising(kind("ValueError: x", "Traceback of the workflow")))(queued.id)
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage() == f"{queued.id} failed: ValueError: x\nTraceback of the workflow"
 
 
 def test_a_failing_publication_ends_failed(run_with, records, queued, tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import platform
 import socket
+import threading
 import time
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 import wildcast
 from wildcast_server.errors import SettingsError
 from wildcast_server.settings import load_settings
-from wildcast_server.wiring.service import expose, load_registry
+from wildcast_server.wiring.service import build_records, expose, load_registry
 from wildcast_server.wiring.stack import Stack
+from wildcast_server.wiring.stopping import StopRequestedError
 
 GOOD = """
 from pathlib import Path
@@ -162,3 +164,125 @@ def test_a_full_queue_refuses_and_takes_again(settings_of, flows):
         client.submit("waits")
         with pytest.raises(wildcast.WildcastError, match="no more than 1"):
             client.submit("waits")
+
+
+def test_the_workflows_are_told_at_the_start(settings_of, flows, caplog):
+    """One line says how many there are, in how many files, and their names."""
+    caplog.set_level(logging.INFO)
+    (flows / "d_one.py").write_text("from wildcast_server import workflow\n@workflow\ndef one() -> None: ...\n")
+    build_registry(settings_of(**{"workflows.exposed": ["one", "writes", "fails"]}))
+    assert "3 workflows from 2 files: fails, one, writes" in caplog.messages
+    build_registry(settings_of(**{"workflows.exposed": ["one"]}))
+    assert "1 workflow from 1 file: one" in caplog.messages
+
+
+def test_a_file_without_a_workflow_is_told_at_the_start(settings_of, flows, caplog):
+    """A decorator that was forgotten is noticed; a file that says why it has none is not complained about."""
+    caplog.set_level(logging.DEBUG)
+    (flows / "d_forgot.py").write_text("def forgot() -> None: ...\n")
+    (flows / "e_declines.py").write_text("NO_WORKFLOW_BECAUSE = 'no GPU'\n")
+    build_registry(settings_of())
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(told) == 1
+    assert told[0].startswith(f"{flows / 'd_forgot.py'} has no workflow: ")
+    declined = f"{flows / 'e_declines.py'} has no workflow: no GPU"
+    assert [r.levelno for r in caplog.records if r.getMessage() == declined] == [logging.DEBUG]
+
+
+def test_a_file_that_appears_meanwhile_is_not_imported_untried(settings_of, flows):
+    """What is imported is what was tried, though the trial itself should write another file."""
+    late = flows / "z_late.py"
+    text = "from wildcast_server import workflow\n@workflow\ndef late() -> None: ...\n"
+    (flows / "d_writes_another.py").write_text(
+        f"from pathlib import Path\nPath({str(late)!r}).write_text({text!r})\nNO_WORKFLOW_BECAUSE = ''\n"
+    )
+    assert "late" not in build_registry(settings_of())
+    assert late.exists()
+    assert "late" in build_registry(settings_of())
+
+
+def test_loading_ends_when_it_is_told_to(settings_of, flows):
+    """A file that hangs holds up nobody who does not want the service any more."""
+    (flows / "d_hangs.py").write_text("import time; time.sleep(600)")
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(StopRequestedError):
+        load_registry(settings_of().workflows, stop)
+    assert time.monotonic() - began < 60
+
+
+def test_stopping_names_only_what_there_is(settings_of, caplog):
+    """Where nothing runs, nobody is told how long it has."""
+    caplog.set_level(logging.INFO)
+    with Stack(settings_of()):
+        pass
+    assert "stopping" in caplog.messages
+
+
+def test_stopping_says_how_long_it_waits_for_what(settings_of, flows, caplog):
+    """The workflow that runs has its seconds, and what is queued waits."""
+    caplog.set_level(logging.INFO)
+    waits = "import time\nfrom wildcast_server import workflow\n@workflow\ndef waits() -> None:\n    time.sleep(600)\n"
+    (flows / "d_waits.py").write_text(waits)
+    with Stack(settings_of()) as stack, wildcast.Client(stack.api_url) as client:
+        first = client.submit("waits")
+        deadline = time.monotonic() + 20
+        while first.status().status != "running":
+            assert time.monotonic() < deadline, "it did not begin in time"
+            time.sleep(0.02)
+        client.submit("waits")
+    [told] = [message for message in caplog.messages if message.startswith("stopping")]
+    assert told == "stopping: the workflow that runs has 5 seconds; what is queued waits for the next start"
+
+
+BROKEN = """
+from wildcast_server import Workflow
+
+class Broken(Workflow):
+    name = "broken"
+    def __init__(self, config):
+        raise OSError("no model")
+    def run(self, parameters, context): ...
+"""
+
+
+def test_a_constructors_traceback_is_one_record(settings_of, flows, caplog):
+    """It is an error as a run's is, and not lines of output."""
+    (flows / "d_broken.py").write_text(BROKEN)
+    caplog.set_level(logging.INFO)
+    with Stack(settings_of()) as stack, wildcast.Client(stack.api_url) as client:
+        execution = client.submit("broken")
+        with pytest.raises(wildcast.WildcastError, match="no model"):
+            execution.wait(timeout=60, progress=False)
+    [record] = [record for record in caplog.records if "Traceback" in record.getMessage()]
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith(f"{execution.id} failed: ")
+    assert "line 7, in __init__" in record.getMessage()
+
+
+def test_an_execution_ends_whose_file_was_taken_away(settings_of, flows):
+    """As docs/operating.md tells to be rid of one: the next start ends it, and does not run it again."""
+    file = flows / "d_waits.py"
+    file.write_text(
+        "import time\nfrom wildcast_server import workflow\n@workflow\ndef waits() -> None:\n    time.sleep(600)\n"
+    )
+    with Stack(settings_of()) as stack, wildcast.Client(stack.api_url) as client:
+        execution = client.submit("waits")
+    file.unlink()
+    with Stack(settings_of()):
+        ended = eventually_ended(settings_of(), execution.id)
+    assert ended.status == "failed"
+    assert "there is no workflow 'waits'" in ended.error_message
+
+
+def eventually_ended(settings, execution_id):
+    records = build_records(settings)
+    try:
+        deadline = time.monotonic() + 20
+        while (execution := records.get(execution_id)).status not in {"failed", "completed"}:
+            assert time.monotonic() < deadline, "it did not end in time"
+            time.sleep(0.05)
+        return execution
+    finally:
+        records.close()

@@ -1,6 +1,7 @@
 """Putting the parts together, and what is left when that fails."""
 
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
@@ -163,3 +164,20 @@ def test_the_documentation_asks_where_clients_do(settings_of, public_url):
     with Stack(settings_of(**{"api.public_url": public_url})) as stack:
         described = httpx.get(f"{stack.api_url}/openapi.json").json()
     assert [server["url"] for server in described.get("servers", [])] == ([public_url] if public_url else [])
+
+
+def sign(settings):
+    configured_signer(settings)
+    return nullcontext()
+
+
+@pytest.mark.parametrize(("use", "port"), [(Stack, 0), (EdgeAlone, 0), (sign, 8001)])
+@pytest.mark.parametrize(("public_url", "told"), [(None, True), ("http://results.example:8001", False)])
+def test_urls_that_lead_other_machines_nowhere_are_told(settings_of, caplog, use, port, public_url, told):
+    """Whoever listens on every interface is told which address is missing, wherever URLs are signed."""
+    values = {"edge.host": "0.0.0.0", "edge.port": port, "edge.public_url": public_url}  # noqa: S104 - what it is about
+    with use(settings_of(**values)):
+        pass
+    assert ("where other machines find nothing" in caplog.text) is told
+    assert ("edge.public_url" in caplog.text) is told
+    assert "127.0.0.1:0," not in caplog.text

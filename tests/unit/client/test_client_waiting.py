@@ -1,0 +1,140 @@
+"""Waiting for an execution, and what ends it."""
+
+import io
+import time
+
+import pytest
+from starlette.responses import HTMLResponse, JSONResponse
+
+import wildcast
+from wildcast import _waiting
+
+
+def test_waiting_goes_through_every_status(server):
+    """Waiting ends with the result once the execution has completed."""
+    server.statuses = ["queued", "running", "pending_results", "completed"]
+    assert server.result().metadata.status is wildcast.ExecutionStatus.COMPLETED
+
+
+def test_waiting_for_a_failed_execution_raises_its_reason(server):
+    """The server's own account of the failure reaches the caller."""
+    server.statuses, server.error_message = ["running", "failed"], "ValueError: no such variable"
+    with pytest.raises(wildcast.ExecutionFailedError, match="no such variable") as caught:
+        server.result()
+    assert (caught.value.execution_id, caught.value.reason) == (server.id, "ValueError: no such variable")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("cancelled", wildcast.ExecutionCancelledError), ("expired", wildcast.ResultsExpiredError)]
+)
+def test_waiting_for_what_has_no_results_raises(server, status, kind):
+    """Cancelled and expired executions have their own errors."""
+    server.statuses = [status]
+    with pytest.raises(kind):
+        server.result()
+
+
+def test_waiting_ends_at_its_timeout(server):
+    """An execution that goes on is an error that says so, and is a TimeoutError."""
+    server.statuses = ["running"]
+    with pytest.raises(TimeoutError, match="still running") as caught:
+        server.client.submit("wf").wait(timeout=0.05)
+    assert isinstance(caught.value, wildcast.WaitTimeoutError)
+
+
+def test_waiting_survives_a_restart_of_the_server(server):
+    """A server that is gone for a while does not end the waiting."""
+    server.statuses = ["running", "completed"]
+    execution = server.client.submit("wf")
+    server.fail(503, times=4)
+    assert execution.wait(timeout=20).files == ()
+
+
+def test_waiting_survives_a_restart_before_the_results(server):
+    """A server that goes away just before the results are asked for does not end the waiting."""
+    execution = server.client.submit("wf")
+    server.fail(503, times=4)
+    gone = server.override
+    server.override = lambda request: gone(request) if request.url.path.endswith("results") else None
+    assert execution.wait(timeout=20).files == ()
+
+
+def test_what_is_left_of_the_time_is_used(server):
+    """A server that comes back within the time given is waited for, however short that is."""
+    execution = server.client.submit("wf")
+    server.fail(503, times=4)
+    assert execution.wait(timeout=1.5).files == ()
+
+
+def test_patience_has_an_end(monkeypatch):
+    """A server that stays away ends the waiting with its own error, after the time that a restart may take."""
+    monkeypatch.setattr(_waiting, "PATIENCE", 0.3)
+    asked = []
+
+    def ask():
+        asked.append(time.monotonic())
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        _waiting.patiently(ask, lambda _error: True, None)
+    assert len(asked) > 2
+    assert 0.25 < asked[-1] - asked[0] < 20
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (JSONResponse({"error": "give a token", "details": "d"}, 401), wildcast.NotAuthorizedError),
+        (JSONResponse({"error": "nothing of that name", "details": "d"}, 404), wildcast.UnknownExecutionError),
+        (JSONResponse({"error": "out of order", "details": "d"}, 500), wildcast.ServerUnavailableError),
+        (HTMLResponse("<h1>log in</h1>"), wildcast.UnexpectedAnswerError),
+    ],
+)
+def test_an_error_that_ends_a_wait_names_the_execution(server, answer, kind):
+    """Whatever it is, it keeps its class and particulars, and the user can go on with the execution."""
+    execution = server.client.submit("wf")
+    server.override = lambda _request: answer
+    with pytest.raises(kind, match=server.id) as caught:
+        execution.wait(timeout=0.3)
+    assert caught.value.status == answer.status_code
+    assert caught.value.details == ("d" if answer.status_code > 200 else None)
+
+
+def test_results_that_are_not_there_yet_are_pending(server):
+    """Asking too early is an error of its own."""
+    server.override = lambda request: (
+        JSONResponse({"message": "not yet", "status": "running"}, 202) if request.url.path.endswith("results") else None
+    )
+    with pytest.raises(wildcast.ResultsPendingError, match="running"):
+        server.client.submit("wf").result()
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [(404, "failed", wildcast.ExecutionFailedError), (400, "expired", wildcast.ResultsExpiredError)],
+)
+def test_results_that_there_are_not_say_why(server, code, status, kind):
+    """The answer to a request for results is explained by the execution's status."""
+    server.statuses = [status]
+    server.override = lambda request: (
+        JSONResponse({"error": "none"}, code) if request.url.path.endswith("results") else None
+    )
+    with pytest.raises(kind):
+        server.client.submit("wf").result()
+
+
+def test_a_bar_shows_steps_and_the_workflows_message(server, monkeypatch):
+    """Asked for, the bar shows steps, status and the workflow's own words on standard error."""
+    screen = io.StringIO()
+    monkeypatch.setattr("sys.stderr", screen)
+    server.statuses = ["running", "completed"]
+    server.progress = {"progress": 0.5, "current_step": 3, "total_steps": 6, "message": "month 3", "variable": "t2m"}
+    server.client.submit("wf").wait(timeout=20, progress=True)
+    assert "3/6" in screen.getvalue()
+    assert "running, month 3, variable=t2m" in screen.getvalue()
+
+
+def test_no_bar_is_drawn_where_nobody_looks(server, capsys):
+    """Without a terminal nothing is written."""
+    server.result()
+    assert capsys.readouterr().err == ""
