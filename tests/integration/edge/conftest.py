@@ -128,7 +128,7 @@ def running() -> Iterator[Edge]:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = create_edge(store, Verifier({"KTEST": KEY.public_key()}), public_url=url)
     config = uvicorn.Config(
-        app, log_level="critical", access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=30
+        app, log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=30
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
