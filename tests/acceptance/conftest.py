@@ -41,38 +41,72 @@ class Running:
         assert [file.size for file in result.files] == [5]
 
 
-@pytest.fixture
-def start(tmp_path) -> Iterator[Any]:
-    """Start stacks with the settings that a test names; all are stopped at its end."""
-    open_stacks: list[Any] = []
+class Starter:
+    """Starts stacks with the settings that a test names, over one data directory; `close` stops them all."""
 
-    def start_stack(**settings: Any) -> Running:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open: list[Any] = []
+
+    def __call__(self, **settings: Any) -> Running:
         values = {
-            "data_dir": tmp_path / "data",
+            "data_dir": self._directory / "data",
             "api.port": 0,
             "edge.port": 0,
             "workflows.directories": [WORKFLOWS],
             "results.min_free_disk_bytes": 0,
             "object_storage.enabled": True,
         }
-        loaded = load_settings({**values, **settings}, environ={}, cwd=tmp_path)
+        loaded = load_settings({**values, **settings}, environ={}, cwd=self._directory)
         stack = Stack(loaded.settings)
         stack.__enter__()
-        open_stacks.append(stack)
+        self._open.append(stack)
         client = wildcast.Client(stack.api_url)
         http = httpx.Client(base_url=stack.api_url, timeout=30)
-        open_stacks.extend([client, http])
+        self._open.extend([client, http])
         return Running(stack, client, http, Path(values["data_dir"]))
 
-    yield start_stack
-    for opened in reversed(open_stacks):
-        opened.__exit__(None, None, None)
+    def close(self) -> None:
+        for opened in reversed(self._open):
+            opened.__exit__(None, None, None)
 
 
 @pytest.fixture
-def running(start) -> Running:
-    """The embedded stack: local objects, our own edge."""
-    return start()
+def start(tmp_path) -> Iterator[Starter]:
+    """Start stacks with the settings that a test names; all are stopped at its end."""
+    starter = Starter(tmp_path)
+    yield starter
+    starter.close()
+
+
+@pytest.fixture(scope="module")
+def start_once(tmp_path_factory) -> Iterator[Starter]:
+    """Start stacks for all tests of a module."""
+    starter = Starter(tmp_path_factory.mktemp("module"))
+    yield starter
+    starter.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Iterator[Any]:
+    """Give a module's tests one stack for each storage type: ``shared("s3")``; they only add executions to it."""
+    starters: dict[str, tuple[Starter, Running]] = {}
+
+    def give(storage_type: str) -> Running:
+        if storage_type not in starters:
+            starter = Starter(tmp_path_factory.mktemp(storage_type))
+            starters[storage_type] = (starter, starter(**{"object_storage.enabled": storage_type == "s3"}))
+        return starters[storage_type][1]
+
+    yield give
+    for starter, _ in starters.values():
+        starter.close()
+
+
+@pytest.fixture
+def running(shared) -> Running:
+    """The embedded stack, shared by a module's tests: local objects, our own edge."""
+    return shared("s3")
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_another_workflows_execution_is_unknown(running):
     assert running.http.get(f"/v1/infer/raises/{execution.id}/status").status_code == 404
 
 
-@pytest.mark.parametrize("enabled", [True, False], ids=["s3", "server"])
+@pytest.mark.parametrize("storage_type", ["s3", "server"])
 @pytest.mark.parametrize(
     "path",
     [
@@ -84,9 +84,9 @@ def test_another_workflows_execution_is_unknown(running):
         "0.txt/",
     ],
 )
-def test_a_path_never_leaves_its_result(start, enabled, path):
+def test_a_path_never_leaves_its_result(shared, storage_type, path):
     """Raw and encoded traversal is 400 or 404, and never a redirect or somebody else's bytes."""
-    running = start(**{"object_storage.enabled": enabled})
+    running = shared(storage_type)
     (running.data / "outputs" / "secret").write_text("secret")
     execution = running.client.submit("writes_text")
     execution.wait(timeout=60, progress=False)

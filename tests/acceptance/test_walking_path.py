@@ -16,10 +16,10 @@ from wildcast.contract.naming import MANIFEST_PATH
 EXAMPLES = ["server/example_workflows"]
 
 
-@pytest.fixture
-def published(start, pytestconfig):
+@pytest.fixture(scope="module")
+def published(start_once, pytestconfig):
     """The real climate projection, published by the example workflow."""
-    running = start(**{"workflows.directories": [pytestconfig.rootpath / EXAMPLES[0]]})
+    running = start_once(**{"workflows.directories": [pytestconfig.rootpath / EXAMPLES[0]]})
     execution = running.client.submit("netcdf_to_zarr", source="E1_north_america.nc")
     return running, execution, execution.wait(timeout=100, progress=False)
 
