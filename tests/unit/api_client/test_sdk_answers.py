@@ -3,6 +3,7 @@
 import pickle
 import socket
 import time
+from http import HTTPStatus
 
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
@@ -82,7 +83,7 @@ def test_an_error_has_its_class_status_and_words(peer, client, body, status, kin
         (JSONResponse({"detail": "Workflow 'x' not found"}, 404), "Workflow 'x' not found", None),
         (
             JSONResponse({"detail": [{"loc": ["body"], "msg": "no"}]}, 422),
-            "The server answered 422 Unprocessable Entity.",
+            f"The server answered 422 {HTTPStatus(422).phrase}.",
             [{"loc": ["body"], "msg": "no"}],
         ),
         (

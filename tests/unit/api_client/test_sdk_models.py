@@ -58,7 +58,7 @@ def test_no_parameters_are_an_empty_object():
         (b"bytes", TypeError),
         (float("nan"), ValueError),
         (np.array([np.inf]), ValueError),
-        (np.timedelta64("NaT"), ValueError),
+        (np.timedelta64("NaT", "s"), ValueError),
     ],
 )
 def test_what_json_cannot_hold_is_refused_before_it_is_sent(value, kind):
