@@ -31,6 +31,6 @@ def problem(status: int, error: str, details: Any = None, headers: Mapping[str, 
 
 def another_version(what: str, etag: str | None) -> Response:
     """Answer 412: `what`, whose ETag (quoted) this is, is not the version that the request's conditions want."""
-    headers = {"Cache-Control": "no-store"} if etag is None else {"Cache-Control": "no-store", "ETag": etag}
+    headers = None if etag is None else {"ETag": etag}
     sentence = f"the {what} is another version than the one that the request names"
     return problem(HTTPStatus.PRECONDITION_FAILED, sentence, headers=headers)

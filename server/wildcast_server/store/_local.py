@@ -35,6 +35,10 @@ class LocalStore(ObstoreStore):
         super().__init__(uri, driver, traits=Traits(keeps_attributes=False))
         self._root = unquote(urlsplit(uri).path)
 
+    @property
+    def is_on_disk(self) -> bool:
+        return True
+
     def get(self, key: str, byte_range: ObjectRange | None = None) -> bytes:
         with closing(self._open(key)) as file:
             start, stop = self._bounds(key, byte_range, file.size)

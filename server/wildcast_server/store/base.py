@@ -93,6 +93,11 @@ class ObjectStore(ABC):
         """
         return False
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether objects are files of this machine, which a reader waits less for than for a network."""
+        return False
+
     @abstractmethod
     def get(self, key: str, byte_range: ObjectRange | None = None) -> bytes:
         """Read an object, or a range of it.

@@ -191,7 +191,7 @@ class _ReadAhead:
         self._next = next(pieces, None)
         self._ahead: deque[tuple[int, Future[bytes]]] = deque()
         self._bytes = 0
-        self._allowed = FROM_DISK if store.uri.startswith("file://") else FROM_NETWORK
+        self._allowed = FROM_DISK if store.is_on_disk else FROM_NETWORK
         self._closed = Event()
 
     def take(self) -> bytes:

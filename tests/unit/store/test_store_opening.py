@@ -300,3 +300,10 @@ def test_a_bucket_with_acceleration(answering: Callable[..., str], caplog: pytes
     store = _with_accelerated(answering(200, headers={"ETag": '"normal"'}), accelerated)
     assert store.put("a", b"x") == '"fast"'
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("scheme", ["file", "memory", "s3"])
+def test_only_files_are_on_disk(tmp_path, scheme):
+    """Readers wait less for those, and read less far ahead."""
+    uri = {"file": tmp_path.as_uri(), "memory": "memory://", "s3": "s3://bucket"}[scheme]
+    assert open_store(uri).is_on_disk == (scheme == "file")
