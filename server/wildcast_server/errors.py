@@ -21,12 +21,17 @@
     │   ├── NoSuchBucketError
     │   ├── AlreadyExistsError       (FileExistsError)
     │   ├── AccessDeniedError        (PermissionError)
+    │   │   └── CredentialsExpiredError
     │   ├── InvalidUriError          (ValueError)
     │   ├── InvalidKeyError          (ValueError)
     │   ├── RangeNotSatisfiableError
     │   ├── NetworkError
+    │   │   └── SlowDownError
+    │   ├── MultipartError
+    │   ├── PresignError
     │   ├── UnsupportedError
-    │   └── StoreIoError             (OSError)
+    │   ├── StoreIoError             (OSError)
+    │   └── OtherStoreError
     ├── PublicationError
     │   ├── UnpublishableFileError
     │   ├── EmptyOutputError
@@ -207,6 +212,10 @@ class AccessDeniedError(StoreError, PermissionError):
     """The store refused these credentials."""
 
 
+class CredentialsExpiredError(AccessDeniedError):
+    """The credentials were right and have ended; the same request with renewed ones may succeed."""
+
+
 class InvalidUriError(StoreError, ValueError):
     """A store's URI that cannot be understood."""
 
@@ -220,7 +229,19 @@ class RangeNotSatisfiableError(StoreError):
 
 
 class NetworkError(StoreError):
-    """The store could not be reached, or did not answer in time."""
+    """The store could not be reached, did not answer in time, or failed in a way that may pass; worth another try."""
+
+
+class SlowDownError(NetworkError):
+    """The store asks for fewer requests (503 SlowDown, 429)."""
+
+
+class MultipartError(StoreError):
+    """A multipart upload that does not exist any more, or parts that do not make an object."""
+
+
+class PresignError(StoreError):
+    """A URL that cannot be signed: no credentials for it, or a lifetime that the store does not grant."""
 
 
 class UnsupportedError(StoreError):
@@ -228,6 +249,10 @@ class UnsupportedError(StoreError):
 
 
 class StoreIoError(StoreError, OSError):
+    """The store failed to read or write: a disk that is full, a body that is not what was announced."""
+
+
+class OtherStoreError(StoreError):
     """Any other failure of a store."""
 
 

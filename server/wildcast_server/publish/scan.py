@@ -22,7 +22,7 @@ _KINDS = (
 )
 
 
-def scan(directory: Path) -> list[LocalFile]:
+def scan(directory: Path, *, may_be_empty: bool = False) -> list[LocalFile]:
     """List the files below `directory` in byte order of their paths, dotfiles and empty ones included.
 
     Links are followed as long as they stay inside. A reserved directory in which there is nothing but a manifest of
@@ -34,7 +34,7 @@ def scan(directory: Path) -> list[LocalFile]:
         Naming the path and the reason: a link that leaves the directory, leads nowhere or in a circle; a FIFO, socket
         or device; something unreadable; a name that no key can have, or that is reserved; over 1,000,000 files.
     EmptyOutputError
-        If there is no file.
+        If there is no file, unless there may be none.
     """
     try:
         root = Path(directory).resolve(strict=True)
@@ -48,7 +48,7 @@ def scan(directory: Path) -> list[LocalFile]:
         if len(files) == MAX_FILES:
             raise UnpublishableFileError(f"{directory} has more than {MAX_FILES:,} files; write larger chunks")
         files.append(file)
-    if not files:
+    if not files and not may_be_empty:
         raise EmptyOutputError(
             f"the output directory {root.name} is empty: nothing was written there that could be published "
             "(a workflow writes into context.output_directory)"

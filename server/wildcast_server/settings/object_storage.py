@@ -90,6 +90,8 @@ class ObjectStorageSettings(Section):
     """Transfers at the same time; a number is a hard bound."""
     multipart_chunksize: WholeNumber = Field(default=8 * MIB, ge=MIN_PART_SIZE, le=MAX_PART_SIZE)
     """In bytes."""
+    retry_deadline: WholeNumber = Field(default=180, ge=1)
+    """For how long an object is tried again that met an outage, in seconds."""
     use_rust_client: bool = True
     crt_min_limit: WholeNumber | None = Field(default=None, ge=0)
     """From this size on, in bytes, objects go through the AWS Common Runtime's client; None never uses it."""

@@ -108,5 +108,7 @@ class ResultSettings(Section):
     """Where executions write; without one, ``outputs`` in `data_dir`."""
     keep_local_output: bool = False
     """Whether an output directory stays after its publication to object storage was verified."""
+    publish_live: bool = True
+    """Whether files go to object storage while the workflow still computes, as soon as they have settled."""
     min_free_disk_bytes: WholeNumber = Field(default=1_073_741_824, ge=0)
     """Below this much free space at the output directory, in bytes, submissions are refused; 0 never refuses."""

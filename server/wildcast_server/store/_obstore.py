@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import obstore
 
 from wildcast.contract.naming import InvalidPathError, check_key, join_key
-from wildcast_server.errors import InvalidKeyError, NotFoundError, StoreError, StoreIoError
+from wildcast_server.errors import InvalidKeyError, NotFoundError, StoreError, StoreIoError, UnsupportedError
 from wildcast_server.store._errors import DRIVER_ERRORS, Action, translate, unsatisfiable
 from wildcast_server.store.base import (
     ByteRange,
@@ -150,8 +150,11 @@ class ObstoreStore(ObjectStore):
         part_size: int,
         concurrency: int,
         attributes: ObjectAttributes | None = None,
+        if_absent: bool = False,
     ) -> str | None:
         path = self._path(key)
+        if if_absent:
+            raise UnsupportedError(f"{self.uri} cannot create a large object only if there is none", self._uri_of(key))
         source = _Parts(parts)
         with self._errors(key, "written", source):
             return obstore.put(
@@ -173,11 +176,12 @@ class ObstoreStore(ObjectStore):
         self._path(key)
         return None
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         path = self._below(prefix)
+        offset = None if after is None else self._path(after)
         try:
             with self._errors(prefix, "listed"):
-                for page in obstore.list(self._driver, path, chunk_size=LIST_PAGE):
+                for page in obstore.list(self._driver, path, offset=offset, chunk_size=LIST_PAGE):
                     yield from map(self._info, page)
         except NotFoundError:
             # Below a file there is nothing, but only stores of files have to say so.

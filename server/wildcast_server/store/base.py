@@ -56,6 +56,16 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True)
+class UnfinishedUpload:
+    """A multipart upload that was neither completed nor aborted."""
+
+    key: str
+    id: str
+    """As the store named it."""
+    initiated: datetime | None
+
+
+@dataclass(frozen=True)
 class ObjectStream:
     """An object, or a range of one, being read."""
 
@@ -92,6 +102,11 @@ class ObjectStore(ABC):
         (Amazon S3 User Guide, "Checking object integrity"). A bucket that encrypts with KMS by default breaks the rule.
         """
         return False
+
+    @property
+    def slow_downs(self) -> int:
+        """How often, since it was opened, the store asked for fewer requests (503 SlowDown, 429)."""
+        return 0
 
     @property
     def is_on_disk(self) -> bool:
@@ -137,13 +152,30 @@ class ObjectStore(ABC):
         part_size: int,
         concurrency: int,
         attributes: ObjectAttributes | None = None,
+        if_absent: bool = False,
     ) -> str | None:
         """Write an object as a multipart upload, `concurrency` parts at a time; return its ETag.
 
         Each of `parts` but the last has exactly `part_size` bytes, at least 5 MiB; there is at least one. If iterating
         raises, the upload is aborted and the exception goes on. At most ``concurrency + 1`` parts have been taken from
         `parts` and not yet been sent.
+
+        Raises
+        ------
+        AlreadyExistsError
+            With `if_absent`, if there is an object under that key, which is left as it is.
+        UnsupportedError
+            With `if_absent`, if this store cannot promise that.
         """
+
+    def unfinished_uploads(self, prefix: str) -> "Iterator[UnfinishedUpload]":
+        """All multipart uploads below `prefix` that nobody has ended; stores that clean up by themselves have none."""
+        del prefix
+        return iter(())
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        """Give back what the parts of an unfinished upload occupy; no error if there is none any more."""
+        del upload
 
     @abstractmethod
     def head(self, key: str) -> ObjectInfo:
@@ -154,8 +186,11 @@ class ObjectStore(ABC):
         """Return the CRC64NVME (base64) that the store itself keeps of the whole object, or None if it keeps none."""
 
     @abstractmethod
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects below `prefix`, which ends at a slash: ``a`` finds ``a/b`` and not ``ab``. In no set order."""
+    def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
+        """All objects below `prefix`, which ends at a slash: ``a`` finds ``a/b`` and not ``ab``.
+
+        In no set order; with `after`, only those whose keys come behind it in byte order.
+        """
 
     @abstractmethod
     def delete(self, key: str) -> None:

@@ -44,6 +44,16 @@ class StoreOptions:
     storage_class: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     """Put on each object."""
+    use_rust_client: bool = True
+    """Whether objects are written by the Rust client; if not, by boto3."""
+    crt_min_limit: int | None = None
+    """From this size on, in bytes, objects are written by the AWS Common Runtime's client; None: never."""
+    part_size: int = 8 << 20
+    """The largest request body that is usual, in bytes: the time-outs fit it."""
+    scratch: str = ""
+    """The prefix below which a small object may be written to find out what the store can do; may be empty."""
+    retry_deadline: float = 180.0
+    """For how long a write that met an outage is tried again, in seconds."""
     max_retries: int = 10
     """How often a request that met an outage is repeated, within three minutes."""
 

@@ -47,9 +47,28 @@ class TransferProgress:
     files_done: int
     files_total: int
     bytes_done: int
-    """Read from disk and handed to the store; the last part may still be on its way."""
+    """Acknowledged by the store, or skipped because the store holds them already."""
     bytes_total: int
+    bytes_skipped: int = 0
+    """Of `bytes_done`: those that were not sent, because the store held them."""
+    seconds: float = 0.0
+    """Since the transfer began."""
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """What was sent, over the time that it took; None before anything was."""
+        sent = self.bytes_done - self.bytes_skipped
+        return sent / self.seconds if self.seconds > 0 and sent else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What the rest will take at this rate; None while there is no rate."""
+        rate = self.bytes_per_second
+        return None if rate is None else (self.bytes_total - self.bytes_done) / rate
 
 
 ProgressCallback = Callable[[TransferProgress], None]
 """Called from one thread at a time. What it raises ends the transfer and goes on to the caller as it is."""
+
+StoredCallback = Callable[[LocalFile, StoredFile], None]
+"""Called from the transfer's threads, several at a time, right after the store acknowledged a file."""

@@ -70,6 +70,7 @@ VALUES = {
     "edge.public_keys": '{"K1": "key.pem"}',
     "workflows.config": "{}",
     "results.keep_local_output": "yes",
+    "results.publish_live": "no",
     "object_storage.enabled": "yes",
     "object_storage.store": "memory://",
     "object_storage.bucket": "a-bucket",
