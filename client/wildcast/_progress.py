@@ -4,7 +4,8 @@ import sys
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from wildcast.contract.wire import StatusAnswer
+from wildcast.contract.status import ExecutionStatus
+from wildcast.contract.wire import StatusAnswer, TransferStatus
 
 Progress = bool | Literal["auto"]
 """Whether to draw a bar; ``auto``: where a person can see it, on a terminal."""
@@ -14,6 +15,9 @@ _STANDARD = ("progress", "current_step", "total_steps")
 
 class ProgressBar:
     """Draws an execution's status on standard error, or nothing.
+
+    First the workflow's own steps; once they are done and the server tells how far publishing has come, a second bar
+    below counts its bytes.
 
     Parameters
     ----------
@@ -26,31 +30,65 @@ class ProgressBar:
     def __init__(self, label: str, progress: Progress) -> None:
         self._label = label
         self._wanted = sys.stderr.isatty() if progress == "auto" else progress
-        self._bar: Any = None
+        self._steps: Any = None
+        self._bytes: Any = None
 
     def __enter__(self) -> Self:
         if self._wanted:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(desc=self._label, leave=True, dynamic_ncols=True)
+            self._steps = tqdm(desc=self._label, leave=True, dynamic_ncols=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        for bar in (self._bytes, self._steps):
+            if bar is not None:
+                bar.close()
 
     def show(self, answer: StatusAnswer) -> None:
         """Draw what the server says now."""
-        if self._bar is None:
+        if self._steps is None:
             return
+        self._show_steps(answer)
+        publishing = answer.publishing
+        if publishing is not None and answer.status is ExecutionStatus.PENDING_RESULTS:
+            self._show_bytes(publishing)
+        elif self._bytes is not None and answer.status is ExecutionStatus.COMPLETED:
+            self._fill_bytes()
+
+    def _show_steps(self, answer: StatusAnswer) -> None:
+        bar = self._steps
         progress = answer.progress or {}
         current, total = progress.get("current_step"), progress.get("total_steps")
-        self._bar.total = total if isinstance(total, int) else None
-        self._bar.n = current if isinstance(current, int) else 0
-        self._bar.set_postfix_str(_text(answer, progress), refresh=False)
-        self._bar.refresh()
+        bar.total = total if isinstance(total, int) else None
+        bar.n = current if isinstance(current, int) else 0
+        bar.set_postfix_str(_text(answer, progress), refresh=False)
+        bar.refresh()
+
+    def _show_bytes(self, publishing: TransferStatus) -> None:
+        if self._bytes is None:
+            self._bytes = self._open_bytes()
+        bar = self._bytes
+        bar.total = publishing.bytes_total
+        bar.n = publishing.bytes_done
+        bar.set_postfix_str(_rate(publishing), refresh=False)
+        bar.refresh()
+
+    def _fill_bytes(self) -> None:
+        # The last look at a publication is seldom at its very end.
+        self._bytes.n = self._bytes.total
+        self._bytes.set_postfix_str("", refresh=False)
+        self._bytes.refresh()
+
+    def _open_bytes(self) -> Any:
+        from tqdm.auto import tqdm
+
+        # The server's own rate: what tqdm would reckon began before this bar did, where files went up meanwhile.
+        form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit}{postfix}"
+        options = {"unit": "B", "unit_scale": True, "bar_format": form, "leave": True, "dynamic_ncols": True}
+        return tqdm(desc=f"{self._label}, publishing", total=0, **options)
 
 
 def _text(answer: StatusAnswer, progress: dict[str, Any]) -> str:
@@ -60,4 +98,29 @@ def _text(answer: StatusAnswer, progress: dict[str, Any]) -> str:
         for name, value in progress.items()
         if name not in _STANDARD and isinstance(value, str | int | float)
     )
-    return ", ".join(part for part in (answer.status.value, queued, own) if part)
+    return ", ".join(part for part in (answer.status.value, queued, own, _published_meanwhile(answer)) if part)
+
+
+def _published_meanwhile(answer: StatusAnswer) -> str:
+    publishing = answer.publishing
+    if publishing is None or answer.status is not ExecutionStatus.RUNNING:
+        return ""
+    return f"{_size(publishing.bytes_done)}B published"
+
+
+def _rate(publishing: TransferStatus) -> str:
+    from tqdm.auto import tqdm
+
+    rate, left = publishing.bytes_per_second, publishing.seconds_left
+    parts = [f"{publishing.files_done:,} of {publishing.files_total:,} files"]
+    if rate is not None:
+        parts.append(f"{_size(rate)}B/s")
+    if left is not None and publishing.bytes_done < publishing.bytes_total:
+        parts.append(f"{tqdm.format_interval(left)} left")
+    return ", ".join(parts)
+
+
+def _size(number: float) -> str:
+    from tqdm.auto import tqdm
+
+    return str(tqdm.format_sizeof(number))

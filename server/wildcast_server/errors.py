@@ -37,13 +37,15 @@
     │   ├── EmptyOutputError
     │   ├── FileChangedError
     │   ├── UploadFailedError
-    │   └── VerificationFailedError
+    │   └── VerificationFailedError  (has `keys`)
     └── SigningError
         ├── InvalidKeyPairError      (ValueError)
         └── SignatureRefusedError
 
 A message is one sentence that says what happened and, where the reader can mend it, how; none ever holds a secret.
 """
+
+from collections.abc import Sequence
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import Provenance
@@ -277,7 +279,19 @@ class UploadFailedError(PublicationError):
 
 
 class VerificationFailedError(PublicationError):
-    """The store does not hold what was sent."""
+    """The store does not hold what was sent.
+
+    Parameters
+    ----------
+    message
+        One sentence.
+    keys
+        Of all objects that are not as they were sent.
+    """
+
+    def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
 
 
 class SigningError(WildcastServerError):

@@ -5,9 +5,12 @@ methods, statuses, and names of workflows that exist: nothing secret, and nothin
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
@@ -28,6 +31,40 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 Counts = Callable[[], Mapping[ExecutionStatus, int]]
 """How many executions stand in each status that is not final; raises if that cannot be told now."""
+
+
+class TransferCounts(Protocol):
+    """What a transfer tells of how far it has come; each number only grows."""
+
+    @property
+    def files_done(self) -> int:
+        """Files that the store holds."""
+
+    @property
+    def bytes_done(self) -> int:
+        """Their bytes, and those of files on the way."""
+
+    @property
+    def bytes_skipped(self) -> int:
+        """Of these: what was not sent, because the store held it."""
+
+
+TransferObserver = Callable[[TransferCounts], None]
+"""Told how far one transfer has come, in order, by any of its threads."""
+
+
+@dataclass(frozen=True)
+class TransferState:
+    """A transfer at this moment."""
+
+    limit: int
+    """How many requests may be in flight."""
+    in_flight: int
+    """How many are."""
+    slow_downs: int
+    """How often, so far, the store asked for fewer."""
+    retries: int = 0
+    """How often, so far, a request was repeated."""
 
 
 class Metrics:
@@ -58,9 +95,23 @@ class Metrics:
             "wildcast_publish_seconds", "Time that completed publications took to be uploaded and verified.", storage
         )
 
+        self._sent_bytes = self._counter("wildcast_transfer_sent_bytes", "Bytes that a store acknowledged.")
+        self._skipped_bytes = self._counter(
+            "wildcast_transfer_skipped_bytes", "Bytes that were not sent, because the store held them."
+        )
+        self._transferred_files = self._counter("wildcast_transfer_files", "Files that were sent, or held already.")
+
     def watch(self, counts: Counts) -> None:
         """Show, at every look, how many executions wait, run and are being published."""
         self._registry.register(_Unfinished(counts))
+
+    def watch_transfer(self, state: Callable[[], TransferState]) -> None:
+        """Show, at every look, how many requests are and may be in flight, and how often the store slowed us down."""
+        self._registry.register(_Transfer(state))
+
+    def transfer_observer(self) -> TransferObserver:
+        """Return the observer of one transfer, which counts what is new since it was told last."""
+        return _Transferred(self._transferred_files, self._sent_bytes, self._skipped_bytes)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answer; `route` is a template, such as ``/v1/infer/{workflow_name}``."""
@@ -89,6 +140,51 @@ class Metrics:
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self._registry)
+
+
+class _Transferred:
+    """Turns how far a transfer has come into what was added."""
+
+    def __init__(self, files: Counter, sent: Counter, skipped: Counter) -> None:
+        self._counters = files, sent, skipped
+        self._seen: tuple[int, ...] = (0, 0, 0)
+        self._lock = Lock()
+
+    def __call__(self, counts: TransferCounts) -> None:
+        """Count what is new."""
+        skipped = counts.bytes_skipped
+        now = counts.files_done, counts.bytes_done - skipped, skipped
+        with self._lock:
+            # A part that is sent again may have been taken back before; a counter cannot go back.
+            reached = tuple(map(max, self._seen, now))
+            for counter, before, after in zip(self._counters, self._seen, reached, strict=True):
+                counter.inc(after - before)
+            self._seen = reached
+
+
+class _Transfer(Collector):
+    """The transfer, as it is when somebody looks."""
+
+    def __init__(self, state: Callable[[], TransferState]) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        """Look."""
+        state = self._state()
+        yield GaugeMetricFamily("wildcast_transfer_requests", "Requests to the store in flight.", state.in_flight)
+        yield GaugeMetricFamily(
+            "wildcast_transfer_requests_limit", "Requests to the store that may be in flight.", state.limit
+        )
+        yield CounterMetricFamily(
+            "wildcast_transfer_slow_downs", "Answers of the store that asked for fewer requests.", state.slow_downs
+        )
+        yield CounterMetricFamily(
+            "wildcast_transfer_retries", "Requests to the store that were repeated after an outage.", state.retries
+        )
+
+    def describe(self) -> Iterator[Metric]:
+        """Describe nothing: to describe would be to look."""
+        return iter(())
 
 
 class _Unfinished(Collector):

@@ -254,6 +254,7 @@ def test_a_publication_that_is_going_on_is_ended(serve, held, bucket):
     """SIGTERM waits for an upload that ends within the grace; the next start finds it completed."""
     first = serve(**held.settings(bucket))
     execution = first.client.submit("writes_text")
+    eventually(lambda: execution.status().status == "pending_results")
     assert held.reached.wait(TIMEOUT)
     first.process.send_signal(signal.SIGTERM)
     eventually(lambda: not first.listens())
@@ -267,6 +268,7 @@ def test_a_second_ctrl_c_ends_at_once(serve, held, bucket):
     """Who does not want to wait for the upload need not; the next start publishes it."""
     first = serve(**held.settings(bucket))
     execution = first.client.submit("writes_text")
+    eventually(lambda: execution.status().status == "pending_results")
     assert held.reached.wait(TIMEOUT)
     first.process.send_signal(signal.SIGINT)
     eventually(lambda: not first.listens())

@@ -29,6 +29,23 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: datetime
 
 
+class TransferStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far publishing has come (ours): the member ``publication`` of a status's progress.
+
+    While a workflow still computes, the totals are of what it has written so far.
+    """
+
+    files_done: int
+    files_total: int
+    bytes_done: int
+    """Acknowledged by the store, or found there."""
+    bytes_total: int
+    bytes_per_second: float | None = None
+    """Null before there is a rate."""
+    seconds_left: float | None = None
+    """What the rest will take at this rate; null while there is none."""
+
+
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a status request."""
 
@@ -43,6 +60,15 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     execution_time_seconds: float | None
     error_message: str | None
     metadata: dict[str, Any] | None
+
+    @property
+    def publishing(self) -> TransferStatus | None:
+        """How far publishing has come; None before it begins, and of a server that does not tell."""
+        try:
+            return msgspec.convert((self.progress or {}).get("publication"), TransferStatus | None)
+        except msgspec.ValidationError:
+            # A workflow of another server may call anything of its own a publication.
+            return None
 
 
 class OutputFile(msgspec.Struct, frozen=True, gc=False):

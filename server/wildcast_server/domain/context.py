@@ -3,12 +3,17 @@
 import json
 import logging
 import operator
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from wildcast_server.domain.sink import DirectorySink, OutputFile, OutputSink, check_output_name
 from wildcast_server.errors import ExecutionCancelledError
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 MAX_DEVICE_LENGTH = 200
 """The longest name of a device, in characters."""
@@ -32,6 +37,8 @@ class RunContext:
         Where the workflow logs.
     is_cancelled
         Says whether the execution was told to stop.
+    sink
+        Where streamed output goes; by default into the output directory.
     """
 
     def __init__(
@@ -42,12 +49,14 @@ class RunContext:
         on_progress: Callable[[dict[str, Any]], None] | None = None,
         logger: logging.Logger | None = None,
         is_cancelled: Callable[[], bool] | None = None,
+        sink: OutputSink | None = None,
     ) -> None:
         self.execution_id = execution_id
         self.output_directory = output_directory
         self.logger = logger or logging.getLogger("wildcast.workflow")
         self._on_progress = on_progress
         self._is_cancelled = is_cancelled
+        self._sink = DirectorySink(output_directory) if sink is None else sink
         self._device: str | None = None
         self._progress: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -64,6 +73,66 @@ class RunContext:
         """Raise `ExecutionCancelledError` if the execution was told to stop; a good place is between two steps."""
         if self.cancelled:
             raise ExecutionCancelledError(f"{self.execution_id} was told to stop")
+
+    def open(
+        self,
+        name: str | os.PathLike[str],
+        mode: str = "wb",
+        *,
+        if_absent: bool = False,
+        size_hint: int | None = None,
+    ) -> OutputFile:
+        """Begin a file of the output that is written piece by piece, past the local disk where that can be.
+
+        With object storage the bytes go straight there, and `close` returns once the store has acknowledged all of
+        them. Where a ``with`` block is left by an exception, nothing is left. A file that is not closed when the
+        workflow ends is not written, and fails the execution.
+
+        Parameters
+        ----------
+        name
+            Relative to the output directory. Directories in it need not be made.
+        mode
+            ``wb``, and nothing else: the file can be written from its beginning to its end. For text, put an
+            `io.TextIOWrapper` around it.
+        if_absent
+            Whether closing fails with a `FileExistsError` if there is such a file already; else it is replaced.
+        size_hint
+            How long the file will be, in bytes, or more. Needed above some 80 GB: object stores take 10,000 parts, and
+            their size has to be known before.
+
+        Raises
+        ------
+        ValueError
+            If the output cannot have a file of this name, or the mode is another one.
+        FileExistsError
+            If a file of this name is there and must not be replaced, or is being written.
+        """
+        if mode != "wb":
+            raise ValueError(f"context.open: the mode must be 'wb', not {mode!r}: streamed output is binary and new")
+        if size_hint is not None and size_hint < 0:
+            raise ValueError(f"context.open: size_hint is {size_hint}, and cannot be negative")
+        return self._sink.open(check_output_name(name), if_absent=if_absent, size_hint=size_hint)
+
+    def zarr_store(self, name: str | os.PathLike[str]) -> "Store":
+        """Return a zarr store of the output, for ``zarr.open_group(store=…)`` and ``Dataset.to_zarr(store)``.
+
+        With object storage its chunks go straight there; zarr's metadata stays on the local disk until the workflow
+        has ended. It can be read, changed, appended to and deleted from while the workflow runs.
+
+        Parameters
+        ----------
+        name
+            Relative to the output directory, such as ``forecast.zarr``.
+
+        Raises
+        ------
+        ValueError
+            If the output cannot have a store of this name.
+        FileExistsError
+            If chunks were written there by other means.
+        """
+        return self._sink.zarr_store(check_output_name(name))
 
     @property
     def device(self) -> str | None:

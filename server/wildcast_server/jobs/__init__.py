@@ -4,7 +4,8 @@ from wildcast_server.jobs.base import JobEngine
 from wildcast_server.jobs.dialect import DIALECT
 from wildcast_server.jobs.in_process import InProcessJobs
 from wildcast_server.jobs.probe import probe
+from wildcast_server.jobs.protocol import SinkSpec
 from wildcast_server.jobs.runner import Runner, RunRequest
 from wildcast_server.jobs.surroundings import surroundings
 
-__all__ = ["DIALECT", "InProcessJobs", "JobEngine", "RunRequest", "Runner", "probe", "surroundings"]
+__all__ = ["DIALECT", "InProcessJobs", "JobEngine", "RunRequest", "Runner", "SinkSpec", "probe", "surroundings"]

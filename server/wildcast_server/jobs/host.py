@@ -18,10 +18,12 @@ from wildcast_server.domain.context import RunContext
 from wildcast_server.domain.discovery import Discovery, discover, discover_file, sha256_of
 from wildcast_server.domain.parameters import as_sentence, field_errors, restore
 from wildcast_server.domain.registry import Entry, Registry
+from wildcast_server.domain.sink import OutputSink
 from wildcast_server.domain.workflow import Workflow
 from wildcast_server.errors import ExecutionCancelledError, WildcastServerError, WorkflowLoadError
 from wildcast_server.jobs import memory, protocol
 from wildcast_server.jobs.dialect import DIALECT
+from wildcast_server.jobs.sinks import sink_of
 from wildcast_server.jobs.surroundings import used_device
 from wildcast_server.jobs.throttle import LatestSender
 
@@ -96,7 +98,7 @@ class Host:
         self, instance: Workflow, request: protocol.Run, cancelled: threading.Event, measure: "_Measure"
     ) -> None:
         parameters = restore(type(instance), request.parameters)
-        with self._context(request, cancelled) as context:
+        with _sink(request) as sink, self._context(request, cancelled, sink) as context:
             measure.begin(context)
             try:
                 instance.run(parameters, context)
@@ -104,7 +106,7 @@ class Host:
                 measure.end()
 
     @contextmanager
-    def _context(self, request: protocol.Run, cancelled: threading.Event) -> Iterator[RunContext]:
+    def _context(self, request: protocol.Run, cancelled: threading.Event, sink: OutputSink) -> Iterator[RunContext]:
         logger = logging.getLogger(f"wildcast.workflow.{request.workflow}")
         handler = _Forward(self._channel, request.execution_id)
         logger.addHandler(handler)
@@ -123,6 +125,7 @@ class Host:
                 on_progress=report,
                 logger=logger,
                 is_cancelled=cancelled.is_set,
+                sink=sink,
             )
         finally:
             sender.close()
@@ -174,6 +177,18 @@ class Host:
         places = (self._load.sources or {}).get(name) or ", ".join(self._load.directories) or "any directory"
         reasons = "; ".join(failure.message for failure in found.failures) or "no file there failed to load"
         return f"there is no workflow {name!r} in {places}: {reasons}"
+
+
+@contextmanager
+def _sink(request: protocol.Run) -> Iterator[OutputSink]:
+    """Give what streamed output goes to; unless the run comes to its end, nothing of a file that is open is left."""
+    sink = sink_of(request.sink, Path(request.output_directory))
+    try:
+        yield sink
+        sink.finish()
+    except BaseException:
+        sink.abort()
+        raise
 
 
 class _Measure:

@@ -36,6 +36,22 @@ class Probe(Message, frozen=True, kw_only=True):
     files: tuple[str, ...]
 
 
+class SinkSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How the process makes what a run's streamed output goes to; `arguments` may hold secrets, and are never shown."""
+
+    factory: str
+    """``module:function``; it is called with the output directory, and returns an `OutputSink`."""
+    arguments: dict[str, Any]
+    """Further keyword arguments of the factory, JSON values."""
+
+    def __repr__(self) -> str:
+        return f"SinkSpec(factory={self.factory!r}, arguments=…)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show it so to `rich` too, which would else follow the fields."""
+        return [("factory", self.factory)]
+
+
 class Run(Message, frozen=True, kw_only=True):
     """To the process: run this. `run` counts what this runner has run, and tells which one a `Cancel` means."""
 
@@ -44,6 +60,8 @@ class Run(Message, frozen=True, kw_only=True):
     workflow: str
     parameters: dict[str, Any]
     output_directory: str
+    sink: SinkSpec | None = None
+    """Where streamed output goes; null: into the output directory."""
 
 
 class Cancel(Message, frozen=True, kw_only=True):

@@ -40,12 +40,15 @@ class RunRequest:
         As `to_json` returned them.
     output_directory
         Is made if it is not there, and must be empty.
+    sink
+        Where what the workflow streams goes; None: into the output directory.
     """
 
     execution_id: str
     workflow: str
     parameters: Mapping[str, Any]
     output_directory: Path
+    sink: protocol.SinkSpec | None = None
 
 
 @dataclass
@@ -315,6 +318,7 @@ class Runner:
                 workflow=request.workflow,
                 parameters=dict(request.parameters),
                 output_directory=str(request.output_directory.resolve()),
+                sink=request.sink,
             )
         )
         for message in process.messages:

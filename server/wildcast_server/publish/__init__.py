@@ -5,5 +5,6 @@ from wildcast_server.publish.manifests import manifest_key, read_manifest
 from wildcast_server.publish.output import check_name
 from wildcast_server.publish.published import Published
 from wildcast_server.publish.publisher import Publisher
+from wildcast_server.publish.publishing import Publishing
 
-__all__ = ["Published", "Publisher", "check_name", "manifest_key", "publish_in_place", "read_manifest"]
+__all__ = ["Published", "Publisher", "Publishing", "check_name", "manifest_key", "publish_in_place", "read_manifest"]

@@ -36,12 +36,17 @@ class Claim:
         try:
             store.put_if_absent(key, content)
         except AlreadyExistsError:
-            try:
-                # Ours: from a run that was killed, or the store's first answer was lost and the request repeated.
-                return cls(store, prefix) if store.get(key) == content else None
-            except NotFoundError:
-                return None
+            # Ours: from a run that was killed, or the store's first answer was lost and the request repeated.
+            return cls.held(store, prefix, owner)
         return cls(store, prefix)
+
+    @classmethod
+    def held(cls, store: ObjectStore, prefix: str, owner: str) -> "Claim | None":
+        """Return the claim on `prefix` if `owner` has it."""
+        try:
+            return cls(store, prefix) if store.get(claim_key(prefix)) == owner.encode() else None
+        except NotFoundError:
+            return None
 
     def release(self) -> None:
         """Give the prefix free; if the store fails, the claim stays, and a warning says so."""

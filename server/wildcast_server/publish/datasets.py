@@ -13,8 +13,15 @@ _MARKERS = frozenset({"zarr.json", ".zgroup", ".zarray", ".zmetadata"})
 _NETCDF = (".nc", ".nc4")
 
 
-def find_datasets(files: Sequence[LocalFile]) -> tuple[Dataset, ...]:
+def find_datasets(files: Sequence[LocalFile], streamed: Iterable[str] = ()) -> tuple[Dataset, ...]:
     """Return the topmost zarr groups and the netCDF files, in order of their paths.
+
+    Parameters
+    ----------
+    files
+        On disk, the documents of every zarr store among them.
+    streamed
+        Paths that are in the store alone.
 
     Raises
     ------
@@ -24,9 +31,9 @@ def find_datasets(files: Sequence[LocalFile]) -> tuple[Dataset, ...]:
     stores = find_stores(files)
     found = [store for top in stores if (store := _store(top, _below(files, top))) is not None]
     found += [
-        Dataset(path=file.path, format="netcdf")
-        for file in files
-        if file.path.endswith(_NETCDF) and not any(_is_below(file.path, top) for top in stores)
+        Dataset(path=path, format="netcdf")
+        for path in (*(file.path for file in files), *streamed)
+        if path.endswith(_NETCDF) and not any(_is_below(path, top) for top in stores)
     ]
     return tuple(sorted(found, key=lambda dataset: dataset.path.encode()))
 

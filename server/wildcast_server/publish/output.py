@@ -1,16 +1,20 @@
 """An output directory, ready to be published."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.naming import InvalidPathError, check_key
-from wildcast_server.errors import FileChangedError, UnpublishableFileError
+from wildcast_server.errors import FileChangedError, PublicationError, UnpublishableFileError
 from wildcast_server.publish.consolidate import consolidate
 from wildcast_server.publish.datasets import find_datasets
 from wildcast_server.publish.scan import scan
 from wildcast_server.transfer.files import LocalFile
+from wildcast_server.transfer.ledger import LedgerRow
+
+_NOTHING: Mapping[str, LedgerRow] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -20,27 +24,49 @@ class Output:
     directory: Path
     files: tuple[LocalFile, ...]
     datasets: tuple[Dataset, ...]
+    streamed: tuple[LedgerRow, ...] = ()
+    """What the workflow wrote into the store itself, and never was on disk."""
 
     def check_unchanged(self) -> None:
         """Raise `FileChangedError` if anything was written, added or removed since the scan."""
-        now = scan(self.directory)
+        now = scan(self.directory, may_be_empty=bool(self.streamed))
         if tuple(now) != self.files:
             path = _first_difference(self.files, now)
             raise FileChangedError(f"{path} changed while the directory was being published; end the writing before")
 
+    def sizes(self) -> list[tuple[str, int]]:
+        """Return the path and size of all that is to be published, in the manifest's order."""
+        both = [(file.path, file.size) for file in self.files] + [(row.path, row.size) for row in self.streamed]
+        return sorted(both, key=lambda one: one[0].encode()) if self.streamed else both
 
-def prepare(directory: Path) -> Output:
+
+def prepare(directory: Path, streamed: Mapping[str, LedgerRow] = _NOTHING) -> Output:
     """Consolidate zarr metadata where there is none, and list the files.
+
+    Parameters
+    ----------
+    directory
+        What the workflow wrote on disk; it may be empty if anything was streamed.
+    streamed
+        What it wrote into the store itself, by path.
 
     Raises
     ------
     UnpublishableFileError, EmptyOutputError
         As `scan` has them.
+    PublicationError
+        If a path was both streamed and written on disk.
     """
-    files = scan(directory)
+    may_be_empty = bool(streamed)
+    files = scan(directory, may_be_empty=may_be_empty)
     if consolidate(directory, files):
-        files = scan(directory)
-    return Output(Path(directory), tuple(files), find_datasets(files))
+        files = scan(directory, may_be_empty=may_be_empty)
+    for file in files:
+        if file.path in streamed:
+            raise PublicationError(
+                f"{file.path} was both streamed and written into the output directory; do one of the two"
+            )
+    return Output(Path(directory), tuple(files), find_datasets(files, streamed), tuple(streamed.values()))
 
 
 def check_name(name: str) -> str:

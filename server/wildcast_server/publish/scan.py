@@ -2,12 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 from wildcast.contract.manifest import MAX_FILES, ManifestError, decode_manifest
-from wildcast.contract.naming import MANIFEST_PATH, RESERVED, InvalidPathError, check_key
+from wildcast.contract.naming import MANIFEST_PATH, RESERVED, InvalidPathError, check_key, check_keys
 from wildcast_server.errors import EmptyOutputError, UnpublishableFileError
 from wildcast_server.transfer.files import LocalFile
 
@@ -43,27 +44,28 @@ def scan(directory: Path, *, may_be_empty: bool = False) -> list[LocalFile]:
         raise UnpublishableFileError(f"{directory} cannot be published: {error.strerror}") from error
     if not stat.S_ISDIR(about.st_mode):
         raise UnpublishableFileError(f"{directory} cannot be published: it is not a directory")
-    files: list[LocalFile] = []
-    for file in _walk(_Directory(root, root, "", frozenset({_identity(about)}))):
-        if len(files) == MAX_FILES:
-            raise UnpublishableFileError(f"{directory} has more than {MAX_FILES:,} files; write larger chunks")
-        files.append(file)
+    files = _files(_Directory(root, str(root), "", frozenset({_identity(about)})))
     if not files and not may_be_empty:
         raise EmptyOutputError(
             f"the output directory {root.name} is empty: nothing was written there that could be published "
             "(a workflow writes into context.output_directory)"
         )
-    files.sort(key=lambda file: file.path.encode())
+    # In order of code points, which is that of the bytes of UTF-8.
+    files.sort(key=_path)
+    _check_names(files)
     return files
+
+
+_path = attrgetter("path")
 
 
 @dataclass(frozen=True)
 class _Directory:
     root: Path
-    real: Path
+    real: str
     """Where it is, without any link."""
-    path: str
-    """Relative to the root, as published."""
+    start: str
+    """Of the paths of what is in it, as published: empty, or with a slash at its end."""
     above: frozenset[tuple[int, int]] = field(repr=False)
     """The identities of this directory and of those that led here."""
 
@@ -72,16 +74,42 @@ def _identity(about: os.stat_result) -> tuple[int, int]:
     return about.st_dev, about.st_ino
 
 
-def _walk(top: _Directory) -> Iterator[LocalFile]:
+def _files(top: _Directory) -> list[LocalFile]:
+    files: list[LocalFile] = []
     waiting = [top]
     while waiting:
-        directory = waiting.pop()
-        for entry in _entries(directory):
-            found = _look(directory, entry)
-            if isinstance(found, LocalFile):
-                yield found
-            elif found is not None:
-                waiting.append(found)
+        waiting += _look_into(waiting.pop(), files)
+        if len(files) > MAX_FILES:
+            raise UnpublishableFileError(f"{top.real} has more than {MAX_FILES:,} files; write larger chunks")
+    return files
+
+
+def _look_into(directory: _Directory, files: list[LocalFile]) -> list[_Directory]:
+    """Add the files of one directory to `files`; return the directories in it."""
+    found: list[_Directory] = []
+    start, is_top = directory.start, not directory.start
+    for entry in _entries(directory):
+        path = start + entry.name
+        if is_top and path == RESERVED:
+            _check_reserved(entry, path)
+            continue
+        try:
+            location = _follow(directory.root, Path(entry.path), path) if entry.is_symlink() else entry.path
+            about = entry.stat()
+        except OSError as error:
+            raise _refused(path, error.strerror or "it disappeared") from error
+        mode = about.st_mode
+        if stat.S_ISREG(mode):
+            _check_readable(location, path, mode)
+            files.append(
+                LocalFile(path, location, about.st_size, about.st_mtime_ns, about.st_dev, about.st_ino),
+            )
+        elif stat.S_ISDIR(mode):
+            found.append(_subdirectory(directory, location, path, about))
+        else:
+            kind = next((name for test, name in _KINDS if test(mode)), "something special")
+            raise _refused(path, f"it is {kind}, not a file")
+    return found
 
 
 def _entries(directory: _Directory) -> list[os.DirEntry[str]]:
@@ -90,31 +118,28 @@ def _entries(directory: _Directory) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError as error:
         raise _refused(
-            directory.path or str(directory.real), f"the directory cannot be read: {error.strerror}"
+            directory.start.rstrip("/") or directory.real, f"the directory cannot be read: {error.strerror}"
         ) from error
 
 
-def _look(directory: _Directory, entry: os.DirEntry[str]) -> "LocalFile | _Directory | None":
-    path = _check_name(f"{directory.path}/{entry.name}" if directory.path else entry.name)
-    if path == RESERVED:
-        if _is_ours(Path(entry.path)):
-            return None
-        raise _refused(path, "the name is reserved for wildcast itself; the workflow must not write it")
+def _check_names(files: Sequence[LocalFile]) -> None:
     try:
-        real = _follow(directory.root, Path(entry.path), path) if entry.is_symlink() else Path(entry.path)
-        about = real.lstat()
-    except OSError as error:
-        raise _refused(path, error.strerror or "it disappeared") from error
-    if stat.S_ISDIR(about.st_mode):
-        return _subdirectory(directory, real, path, about)
-    return _file(real, path, about)
+        check_keys([file.path for file in files])
+    except InvalidPathError:
+        for file in files:
+            _check_name(file.path)
 
 
-def _check_name(path: str) -> str:
+def _check_name(path: str) -> None:
     try:
-        return check_key(path)
+        check_key(path)
     except InvalidPathError as error:
-        raise _refused(repr(path)[:200], f"no object can have this name: {error}") from error
+        raise _refused(path, f"no object can have this name: {error}") from error
+
+
+def _check_reserved(entry: os.DirEntry[str], path: str) -> None:
+    if not _is_ours(Path(entry.path)):
+        raise _refused(path, "the name is reserved for wildcast itself; the workflow must not write it")
 
 
 def _is_ours(reserved: Path) -> bool:
@@ -131,7 +156,7 @@ def _is_ours(reserved: Path) -> bool:
         return False
 
 
-def _follow(root: Path, link: Path, path: str) -> Path:
+def _follow(root: Path, link: Path, path: str) -> str:
     try:
         real = link.resolve(strict=True)
     except FileNotFoundError as error:
@@ -140,24 +165,24 @@ def _follow(root: Path, link: Path, path: str) -> Path:
         raise _refused(path, "the link leads in a circle") from error
     if not real.is_relative_to(root):
         raise _refused(path, "the link leaves the output directory")
-    return real
+    return str(real)
 
 
-def _subdirectory(parent: _Directory, real: Path, path: str, about: os.stat_result) -> _Directory:
+def _subdirectory(parent: _Directory, real: str, path: str, about: os.stat_result) -> _Directory:
     identity = _identity(about)
     if identity in parent.above:
         raise _refused(path, "the link leads in a circle")
-    return _Directory(parent.root, real, path, parent.above | {identity})
+    return _Directory(parent.root, real, f"{path}/", parent.above | {identity})
 
 
-def _file(real: Path, path: str, about: os.stat_result) -> LocalFile:
-    if not stat.S_ISREG(about.st_mode):
-        kind = next((name for test, name in _KINDS if test(about.st_mode)), "something special")
-        raise _refused(path, f"it is {kind}, not a file")
-    if not os.access(real, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+def _check_readable(location: str, path: str, mode: int) -> None:
+    """Refuse early what cannot be read; who asks the system for each file pays for it."""
+    if mode & stat.S_IROTH:
+        return
+    if not os.access(location, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         raise _refused(path, "the file cannot be read: Permission denied")
-    return LocalFile(path, real, about.st_size, about.st_mtime_ns, about.st_dev, about.st_ino)
 
 
 def _refused(path: str, reason: str) -> UnpublishableFileError:
-    return UnpublishableFileError(f"{path} cannot be published: {reason}")
+    shown = path if path.isprintable() else repr(path)[:200]
+    return UnpublishableFileError(f"{shown} cannot be published: {reason}")

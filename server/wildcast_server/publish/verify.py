@@ -1,6 +1,6 @@
 """Show that a store holds what was sent, before anybody is told so."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,6 +8,7 @@ from wildcast.contract.manifest import Manifest, Verification
 from wildcast.contract.naming import MANIFEST_PATH, join_key
 from wildcast_server.errors import NotFoundError, PublicationError, RangeNotSatisfiableError, VerificationFailedError
 from wildcast_server.publish.claim import CLAIM_PATH, claim_key
+from wildcast_server.publish.listing import list_known
 from wildcast_server.publish.manifests import manifest_key
 from wildcast_server.store.base import ObjectInfo, ObjectStore
 from wildcast_server.transfer.digest import read_back
@@ -52,35 +53,59 @@ def verify(store: ObjectStore, prefix: str, files: Sequence[StoredFile], budget:
     PublicationError
         If another publication lies below this prefix.
     """
-    listed = {info.key: info for info in store.list(prefix)}
-    _accuse(store, [file.key for file in files if not _is_listed(listed.get(file.key), file.size, file.etag)])
-    shown = for_each(partial(_checksum, store), files, budget, cost=_cost)
-    _accuse(store, [file.key for file, how in zip(files, shown, strict=True) if how is None])
-    weakest = max((how for how in shown if how is not None), key=_STRENGTH.index, default=_STRENGTH[0])
-    return Verified(weakest, _extra(prefix, listed, files))
+    extra = _compare(store, prefix, files, budget)
+    if store.checks_crc64nvme:
+        # The store itself refused what differed; but of an object made of parts it checked the parts.
+        unproved, proof = [file for file in files if file.is_multipart], _STRENGTH[0]
+    else:
+        unproved = [file for file in files if file.expected_etag is None or file.expected_etag != file.etag]
+        proof = "md5-etag"
+    shown = for_each(partial(_checksum, store), unproved, budget, cost=_cost)
+    _accuse(store, [file.key for file, how in zip(unproved, shown, strict=True) if how is None])
+    proofs = {how for how in shown if how is not None} | ({proof} if len(unproved) < len(files) else set())
+    return Verified(max(proofs, key=_STRENGTH.index, default=_STRENGTH[0]), extra)
+
+
+def _compare(store: ObjectStore, prefix: str, files: Sequence[StoredFile], budget: Budget) -> tuple[str, ...]:
+    """Check that a listing shows every file; return what else it shows."""
+    sent = {file.key: file for file in files}
+    right: set[str] = set()
+    others: set[str] = set()
+
+    def take(info: ObjectInfo) -> None:
+        file = sent.get(info.key)
+        if file is None:
+            others.add(info.key)
+        elif is_listed(info, file.size, file.etag):
+            right.add(file.key)
+
+    list_known(store, prefix, list(sent), budget, take)
+    if len(right) < len(sent):
+        _accuse(store, [file.key for file in files if file.key not in right])
+    return _extra(prefix, others)
 
 
 def is_intact(store: ObjectStore, prefix: str, manifest: Manifest) -> bool:
     """Whether a listing shows every object of a committed publication with its size and ETag."""
     listed = {info.key: info for info in store.list(prefix)}
-    return all(_is_listed(listed.get(join_key(prefix, row.path)), row.size, row.etag) for row in manifest.rows)
+    return all(is_listed(listed.get(join_key(prefix, row.path)), row.size, row.etag) for row in manifest.rows)
 
 
-def _is_listed(info: ObjectInfo | None, size: int, etag: str | None) -> bool:
+def is_listed(info: ObjectInfo | None, size: int, etag: str | None) -> bool:
+    """Whether a listing shows an object of that size, and of that ETag as far as both are known."""
     if info is None or info.size != size:
         return False
+    if info.etag == etag or not etag or info.etag is None:
+        return True
     # Azure's listings leave the quotes away.
-    return not etag or info.etag is None or info.etag.strip('"') == etag.strip('"')
+    return info.etag.strip('"') == etag.strip('"')
 
 
 def _checksum(store: ObjectStore, file: StoredFile) -> Verification | None:
-    """Return how the object was shown to be right, or None if it is not."""
-    if store.checks_crc64nvme:
-        kept = store.full_checksum(file.key) if file.is_multipart else file.crc64nvme
-        if kept is not None:
-            return "crc64nvme" if kept == file.crc64nvme else None
-    elif file.expected_etag is not None and file.expected_etag == file.etag:
-        return "md5-etag"
+    """Return how an object is shown to be right that the write alone did not prove, or None if it is not."""
+    kept = store.full_checksum(file.key) if store.checks_crc64nvme else None
+    if kept is not None:
+        return "crc64nvme" if kept == file.crc64nvme else None
     # Some ETags look like an MD5 and are none (SSE-KMS), so nothing is proved before the bytes were read.
     try:
         return "read-back" if read_back(store, file.key, file.size) == file.crc64nvme else None
@@ -92,9 +117,8 @@ def _cost(file: StoredFile) -> Cost:
     return Cost(1, min(file.size, DEFAULT_PART_SIZE))
 
 
-def _extra(prefix: str, listed: Iterable[str], files: Iterable[StoredFile]) -> tuple[str, ...]:
-    sent = {file.key for file in files} | {manifest_key(prefix), claim_key(prefix)}
-    extra = tuple(sorted(key for key in listed if key not in sent))
+def _extra(prefix: str, others: set[str]) -> tuple[str, ...]:
+    extra = tuple(sorted(others - {manifest_key(prefix), claim_key(prefix)}))
     for key in extra:
         if key.endswith((f"/{MANIFEST_PATH}", f"/{CLAIM_PATH}")):
             raise PublicationError(f"there is another publication below {prefix} ({key}); choose another name")
@@ -107,4 +131,5 @@ def _accuse(store: ObjectStore, keys: Sequence[str]) -> None:
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     raise VerificationFailedError(
         f"{store.uri} does not hold what was sent as {', '.join(keys[:_NAMED])}{more}; publish again",
+        keys,
     )

@@ -12,6 +12,9 @@ from wildcast_server.domain.execution import Execution, PublicationRecord
 UNFINISHED = (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.PENDING_RESULTS)
 """What a restart has to take up again."""
 
+ACTIVE = (ExecutionStatus.RUNNING, ExecutionStatus.PENDING_RESULTS)
+"""What has progress."""
+
 
 class Changes(TypedDict, total=False):
     """What may change along with a status; a name that is left out stays as it is."""
@@ -112,7 +115,7 @@ class Records(ABC):
 
     @abstractmethod
     def set_progress(self, execution_id: str, attempt: int, progress: dict[str, Any]) -> bool:
-        """Record progress if the execution is running in this attempt; return whether it was."""
+        """Record progress if the execution is running, or being published, in this attempt; return whether it was."""
 
     @abstractmethod
     def queue_position(self, execution_id: str) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
-from wildcast_server.records.base import UNFINISHED, Changes, Records, Standing
+from wildcast_server.records.base import ACTIVE, UNFINISHED, Changes, Records, Standing
 from wildcast_server.records.rules import (
     check_attempt,
     check_new,
@@ -68,7 +68,7 @@ class MemoryRecords(Records):
     def set_progress(self, execution_id: str, attempt: int, progress: dict[str, Any]) -> bool:
         with self._lock:
             execution = self._executions.get(execution_id)
-            if execution is None or (execution.status, execution.attempt) != (ExecutionStatus.RUNNING, attempt):
+            if execution is None or execution.status not in ACTIVE or execution.attempt != attempt:
                 return False
             self._executions[execution_id] = _copied(execution.with_changes(progress=progress))
             return True

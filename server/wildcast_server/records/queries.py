@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, Connection, Select, Update, and_, bindparam, func, insert, literal, select, update
 
 from wildcast.contract.status import ExecutionStatus
-from wildcast_server.records.base import UNFINISHED
+from wildcast_server.records.base import ACTIVE, UNFINISHED
 from wildcast_server.records.tables import executions, publications
 
 _E, _P = executions.c, publications.c
@@ -33,7 +33,7 @@ SET_PROGRESS = (
     .where(
         _E.id == bindparam("execution_id"),
         _E.attempt == bindparam("of_attempt"),
-        _E.status == ExecutionStatus.RUNNING.value,
+        _E.status.in_([status.value for status in ACTIVE]),
     )
     .values(progress=bindparam("new_progress", type_=_E.progress.type))
 )

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +17,7 @@ from wildcast_server.store.base import (
     ObjectStream,
     OffsetRange,
     SuffixRange,
+    too_short,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,15 @@ class LocalStore(ObstoreStore):
             start, stop = self._bounds(key, byte_range, file.size)
             return file.read(start, stop - start)
 
+    def read_into(self, key: str, buffer: memoryview, start: int = 0) -> str | None:
+        stop = start + len(buffer)
+        with closing(self._open(key)) as file:
+            self._check_range(key, ByteRange(start, stop), file.size)
+            if file.size < stop:
+                raise too_short(self._uri_of(key), file.size, stop)
+            file.read_into(start, buffer)
+            return file.info(key).etag
+
     async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
         file = await open_in_thread(self._readers, lambda: self._open(key))
         try:
@@ -63,6 +74,10 @@ class LocalStore(ObstoreStore):
         # it, whatever Python takes for the file system's encoding.
         path = f"{self._root}/{super()._path(key)}".encode()
         return LocalFile(path, self._uri_of(key))
+
+    def path_of(self, key: str) -> Path:
+        """Return the file that an object is, or would be."""
+        return Path(self._root, self._path(key))
 
     def _path(self, key: str) -> str:
         if self._STAGED.search(key):

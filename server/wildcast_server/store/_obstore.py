@@ -4,17 +4,28 @@ What differs between the backends is in `Traits`, and in the subclasses of the t
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import obstore
 
-from wildcast.contract.naming import InvalidPathError, check_key, join_key
-from wildcast_server.errors import InvalidKeyError, NotFoundError, StoreError, StoreIoError, UnsupportedError
+from wildcast.contract.naming import MAX_KEY_BYTES, InvalidPathError, check_key
+from wildcast_server.errors import (
+    CredentialsExpiredError,
+    InvalidKeyError,
+    NotFoundError,
+    SlowDownError,
+    StoreError,
+    StoreIoError,
+    UnsupportedError,
+)
 from wildcast_server.store._errors import DRIVER_ERRORS, Action, translate, unsatisfiable
+from wildcast_server.store._retry import ONE_TRY, WORTH_ANOTHER_TRY, RetryPolicy
 from wildcast_server.store.base import (
     ByteRange,
     ObjectAttributes,
@@ -24,6 +35,7 @@ from wildcast_server.store.base import (
     ObjectStream,
     OffsetRange,
     SuffixRange,
+    too_short,
 )
 
 if TYPE_CHECKING:
@@ -66,13 +78,34 @@ class ObstoreStore(ObjectStore):
         What comes before every key; empty for none.
     traits
         What the backend can do.
+    single
+        A driver that repeats nothing, for the requests that `retry` repeats: writes in one request, looks, deletions.
+        None: `driver`.
+    retry
+        How those are repeated.
     """
 
-    def __init__(self, uri: str, driver: "Driver", base: str = "", traits: Traits | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        driver: "Driver",
+        base: str = "",
+        traits: Traits | None = None,
+        *,
+        single: "Driver | None" = None,
+        retry: RetryPolicy = ONE_TRY,
+    ) -> None:
         self.uri = uri
         self._driver = driver
         self._base = base
+        self._base_slash = f"{base}/" if base else ""
         self._traits = traits or Traits()
+        self._tags = self._traits.tags or None
+        self._single = single or driver
+        self._retry = retry
+        self._known_attributes: dict[ObjectAttributes | None, Attributes | None] = {}
+        self._counting = Lock()
+        self._slow_downs = self._retries = 0
         self._readers = ThreadPoolExecutor(STREAM_THREADS, thread_name_prefix="store")
 
     def __repr__(self) -> str:
@@ -86,10 +119,39 @@ class ObstoreStore(ObjectStore):
     def etags_are_md5(self) -> bool:
         return self._traits.etags_are_md5
 
+    @property
+    def slow_downs(self) -> int:
+        return self._slow_downs
+
+    @property
+    def retries(self) -> int:
+        return self._retries
+
     def get(self, key: str, byte_range: ObjectRange | None = None) -> bytes:
-        result = self._request(key, byte_range)
+        def read() -> bytes:
+            result = self._request(key, byte_range)
+            with self._errors(key, "read"):
+                return bytes(result.bytes())
+
+        # The driver repeats a request, and not the reading of a body that breaks off.
+        return self._repeated(read)
+
+    def read_into(self, key: str, buffer: memoryview, start: int = 0) -> str | None:
+        stop = start + len(buffer)
+        result = self._request(key, ByteRange(start, stop))
+        size = result.meta["size"]
+        if size < stop:
+            raise too_short(self._uri_of(key), size, stop)
+        filled = 0
         with self._errors(key, "read"):
-            return bytes(result.bytes())
+            for chunk in result.stream(min_chunk_size=STREAM_CHUNK):
+                room = max(len(buffer) - filled, 0)
+                buffer[filled : filled + len(chunk)] = memoryview(chunk)[:room]
+                filled += len(chunk)
+        if filled != len(buffer):
+            uri = self._uri_of(key)
+            raise StoreIoError(f"{uri} did not come as long as was announced; try again", uri)
+        return result.meta["e_tag"]
 
     async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
         result = await self._in_thread(lambda: self._request(key, byte_range))
@@ -102,10 +164,14 @@ class ObstoreStore(ObjectStore):
 
     def _request(self, key: str, byte_range: ObjectRange | None) -> "GetResult":
         path = self._path(key)
-        with self._reading(key, byte_range):
-            result = obstore.get(self._driver, path, options=_options(byte_range))
-            self._check_range(key, byte_range, result.meta["size"])
-            return result
+
+        def ask() -> "GetResult":
+            with self._reading(key, byte_range):
+                result = obstore.get(self._driver, path, options=_options(byte_range))
+                self._check_range(key, byte_range, result.meta["size"])
+                return result
+
+        return self._renewing(ask)
 
     async def _chunks(self, key: str, result: "GetResult") -> AsyncIterator[bytes]:
         source = iter(result.stream(min_chunk_size=STREAM_CHUNK))
@@ -120,27 +186,35 @@ class ObstoreStore(ObjectStore):
 
     def put(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
         path = self._path(key)
-        with self._errors(key, "written"):
-            return obstore.put(
-                self._writer(),
-                path,
-                data,
-                use_multipart=False,
-                attributes=self._attributes(attributes),
-                tags=self._traits.tags or None,
-            )["e_tag"]
+        began = time.monotonic()
+        try:
+            return self._put(path, data, attributes)
+        except WORTH_ANOTHER_TRY as error:
+            return self._again(error, began, lambda: self._put(path, data, attributes))
 
     def put_if_absent(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
         path = self._path(key)
-        with self._errors(key, "written"):
+        return self._repeated(lambda: self._put(path, data, attributes, "create"))
+
+    def _put(
+        self,
+        path: str,
+        data: bytes,
+        attributes: ObjectAttributes | None,
+        mode: Literal["create", "overwrite"] = "overwrite",
+    ) -> str | None:
+        try:
             return obstore.put(
-                self._writer(),
+                self._single,
                 path,
                 data,
-                mode="create",
+                use_multipart=False,
+                mode=mode,
                 attributes=self._attributes(attributes),
-                tags=self._traits.tags or None,
+                tags=self._tags,
             )["e_tag"]
+        except DRIVER_ERRORS as error:
+            raise translate(error, self._uri_of(self._key(path)), "written") from error
 
     def put_parts(
         self,
@@ -151,26 +225,34 @@ class ObstoreStore(ObjectStore):
         concurrency: int,
         attributes: ObjectAttributes | None = None,
         if_absent: bool = False,
+        size: int | None = None,
     ) -> str | None:
+        del size
         path = self._path(key)
         if if_absent:
             raise UnsupportedError(f"{self.uri} cannot create a large object only if there is none", self._uri_of(key))
-        source = _Parts(parts)
-        with self._errors(key, "written", source):
+        source = Parts(parts)
+        try:
             return obstore.put(
-                self._writer(),
+                self._driver,
                 path,
                 iter(source),
                 chunk_size=part_size,
                 max_concurrency=concurrency,
                 attributes=self._attributes(attributes),
-                tags=self._traits.tags or None,
+                tags=self._tags,
             )["e_tag"]
+        except DRIVER_ERRORS as error:
+            raise self._met(source.translate(error, self._uri_of(key))) from error
 
     def head(self, key: str) -> ObjectInfo:
         path = self._path(key)
-        with self._errors(key, "read"):
-            return self._info(obstore.head(self._driver, path))
+
+        def look() -> ObjectInfo:
+            with self._errors(key, "read"):
+                return self._info(obstore.head(self._single, path))
+
+        return self._repeated(look)
 
     def full_checksum(self, key: str) -> str | None:
         self._path(key)
@@ -178,11 +260,23 @@ class ObstoreStore(ObjectStore):
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         path = self._below(prefix)
-        offset = None if after is None else self._path(after)
-        try:
+        reached = None if after is None else self._path(after)
+        pages: Iterator[Sequence[ObjectMeta]] | None = None
+
+        def turn() -> "Sequence[ObjectMeta] | None":
+            nonlocal pages
             with self._errors(prefix, "listed"):
-                for page in obstore.list(self._driver, path, offset=offset, chunk_size=LIST_PAGE):
-                    yield from map(self._info, page)
+                # A listing that broke off goes on behind what came last, for remote stores list in order.
+                found = pages or iter(obstore.list(self._single, path, offset=reached, chunk_size=LIST_PAGE))
+                pages = None
+                page = next(found, None)
+                pages = found
+                return page
+
+        try:
+            while (page := self._repeated(turn)) is not None:
+                yield from map(self._info, page)
+                reached = page[-1]["path"] if page else reached
         except NotFoundError:
             # Below a file there is nothing, but only stores of files have to say so.
             return
@@ -191,9 +285,12 @@ class ObstoreStore(ObjectStore):
         self._delete_one(self._path(key), key)
 
     def _delete_one(self, path: str, key: str) -> None:
-        try:
+        def delete() -> None:
             with self._errors(key, "deleted"):
-                obstore.delete(self._driver, path)
+                obstore.delete(self._single, path)
+
+        try:
+            self._repeated(delete)
         except FileNotFoundError:
             return
 
@@ -208,43 +305,90 @@ class ObstoreStore(ObjectStore):
 
     def _delete_many(self, keys: Sequence[str]) -> None:
         paths = [self._path(key) for key in keys]
-        try:
+
+        def delete() -> None:
             with self._errors(keys[0], "deleted"):
-                obstore.delete(self._driver, paths)
+                obstore.delete(self._single, paths)
+
+        try:
+            self._repeated(delete)
         except FileNotFoundError:
             # Somebody else removed one of them; the rest may still be there.
             for path, key in zip(paths, keys, strict=True):
                 self._delete_one(path, key)
 
-    def _writer(self) -> "Driver":
-        return self._driver
+    def _repeated(self, work: Callable[[], Result]) -> Result:
+        """Make a request as often as `retry` says."""
+        return self._retry.call(work, self._judge, self._count)
+
+    def _renewing(self, work: Callable[[], Result]) -> Result:
+        """Make a request that the driver itself repeats, but for credentials that have ended."""
+        return self._retry.call(
+            work, lambda error, began: _has_expired(error) and self._judge(error, began), self._count
+        )
+
+    def _again(self, error: StoreError, began: float, work: Callable[[], Result]) -> Result:
+        """Go on with a request whose first try, which began at `began`, failed."""
+        first = iter([error])
+
+        def work_then() -> Result:
+            for failure in first:
+                raise failure
+            return work()
+
+        return self._retry.call(work_then, lambda failure, tried: self._judge(failure, min(tried, began)), self._count)
+
+    def _judge(self, error: StoreError, began: float) -> bool:
+        """Take note of a failure, and say whether the request may succeed when it is made again."""
+        self._met(error)
+        return not _has_expired(error) or self._renew(began)
+
+    def _count(self) -> None:
+        with self._counting:
+            self._retries += 1
+
+    def _met(self, error: BaseException) -> BaseException:
+        if isinstance(error, SlowDownError):
+            with self._counting:
+                self._slow_downs += 1
+        return error
+
+    def _renew(self, before: float) -> bool:
+        """Whether there may be other credentials than those that were in use before a moment."""
+        del before
+        return False
 
     def _path(self, key: str) -> str:
         """Check a key, and return it as the driver knows it."""
+        path = self._base_slash + key
+        # Nearly for nothing where it is plain ASCII, as it is thousands of times in a row.
+        if path.isascii() and path.isprintable() and key and len(path) <= MAX_KEY_BYTES:
+            framed = f"/{key}/"
+            if not ("//" in framed or "/./" in framed or "/../" in framed):
+                return path
         try:
-            return check_key(join_key(self._base, check_key(key)))
+            return check_key(self._base_slash + check_key(key))
         except InvalidPathError as error:
             raise InvalidKeyError(f"not a key that {self.uri} can hold: {error}", self.uri) from error
+
+    def _key(self, path: str) -> str:
+        return path[len(self._base_slash) :]
 
     def _below(self, prefix: str) -> str | None:
         stripped = prefix.rstrip("/")
         return ObstoreStore._path(self, stripped) if stripped else self._base or None
 
     def _info(self, meta: "ObjectMeta") -> ObjectInfo:
-        path = meta["path"]
-        key = path[len(self._base) + 1 :] if self._base else path
-        return ObjectInfo(key, meta["size"], meta["e_tag"], meta["last_modified"])
+        return ObjectInfo(self._key(meta["path"]), meta["size"], meta["e_tag"], meta["last_modified"])
 
     def _attributes(self, attributes: ObjectAttributes | None) -> "Attributes | None":
-        if not self._traits.keeps_attributes:
-            return None
-        given = attributes or ObjectAttributes()
-        named = {
-            "Content-Type": given.content_type,
-            "Cache-Control": given.cache_control,
-            "Storage-Class": self._traits.storage_class,
-        }
-        return {name: value for name, value in named.items() if value is not None} or None
+        """Return the attributes as the driver takes them; there are few kinds, and each is made once."""
+        known = self._known_attributes
+        try:
+            return known[attributes]
+        except KeyError:
+            made = known[attributes] = driver_attributes(attributes, self._traits)
+            return made
 
     def _uri_of(self, key: str) -> str:
         return f"{self.uri}/{key}" if key else self.uri
@@ -271,30 +415,49 @@ class ObstoreStore(ObjectStore):
             raise
 
     @contextmanager
-    def _errors(self, key: str, action: Action, source: "_Parts | None" = None) -> Iterator[None]:
+    def _errors(self, key: str, action: Action) -> Iterator[None]:
         try:
             yield
         except StoreError:
             raise
         except DRIVER_ERRORS as error:
-            if source is not None and source.error is error:
-                raise
             raise translate(error, self._uri_of(key), action) from error
 
 
-class _Parts:
+def driver_attributes(attributes: ObjectAttributes | None, traits: Traits) -> "Attributes | None":
+    """Return what obstore puts on an object."""
+    if not traits.keeps_attributes:
+        return None
+    given = attributes or ObjectAttributes()
+    named = {
+        "Content-Type": given.content_type,
+        "Cache-Control": given.cache_control,
+        "Storage-Class": traits.storage_class,
+    }
+    return {name: value for name, value in named.items() if value is not None} or None
+
+
+class Parts:
     """Iterates over parts, and remembers the exception that doing so raised, to tell it from the driver's."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         self._parts = parts
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._parts
         except BaseException as error:
-            self.error = error
+            self._error = error
             raise
+
+    def translate(self, error: Exception, uri: str) -> Exception:
+        """Return the error to raise in place of one of `obstore.put`: the parts' own is it itself."""
+        return error if error is self._error else translate(error, uri, "written")
+
+
+def _has_expired(error: StoreError) -> bool:
+    return isinstance(error, CredentialsExpiredError)
 
 
 def _is_empty(byte_range: ObjectRange) -> bool:

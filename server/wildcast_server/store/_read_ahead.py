@@ -98,6 +98,24 @@ class LocalFile:
             block += more
         return block
 
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `start` on, without a copy in between; for a file that nobody closes meanwhile.
+
+        Raises
+        ------
+        StoreIoError
+            As `read`.
+        """
+        filled = 0
+        try:
+            while filled < len(buffer):
+                count = os.preadv(self._descriptor, [buffer[filled:]], start + filled)
+                if not count:
+                    raise StoreIoError(f"{self.uri} became shorter while it was read", self.uri)
+                filled += count
+        except OSError as error:
+            raise error if isinstance(error, StoreError) else file_error(error, self.uri) from error
+
     def _leave(self) -> None:
         with self._lock:
             self._readers -= 1

@@ -1,29 +1,49 @@
-"""S3, and what is compatible with it, over obstore."""
+"""S3, and what is compatible with it: read by the Rust client, written by the engine that was chosen."""
 
 import logging
-from datetime import timedelta
-from pathlib import Path
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-import obstore
-from obstore.store import S3Store as S3Driver
-
-from wildcast_server.errors import InvalidUriError
-from wildcast_server.store._errors import DRIVER_ERRORS, cannot_open, curtail
+from wildcast.contract.naming import join_key
+from wildcast_server.errors import StoreIoError
+from wildcast_server.store._http import SMALL, retry_policy
 from wildcast_server.store._obstore import ObstoreStore, Traits
-from wildcast_server.store._s3_boto import ChecksumReader
-from wildcast_server.store._s3_credentials import credential_provider
-from wildcast_server.store.options import CONNECT_TIMEOUT, StoreOptions
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig, S3Config
-    from obstore.store import ObjectStore as Driver
+from wildcast_server.store._retry import WORTH_ANOTHER_TRY
+from wildcast_server.store._s3_boto import BotoWriter
+from wildcast_server.store._s3_credentials import CredentialSource
+from wildcast_server.store._s3_crt import CrtWriter, can_serve
+from wildcast_server.store._s3_probe import ChecksumTrust, why_not_accelerated
+from wildcast_server.store._s3_rust import RustWriter, make_driver
+from wildcast_server.store._s3_signed import SignedClient, abort, list_uploads, read_checksum
+from wildcast_server.store._s3_site import S3Site, describe_site
+from wildcast_server.store._s3_writer import S3Writer
+from wildcast_server.store.base import ObjectAttributes, ObjectInfo, UnfinishedUpload
+from wildcast_server.store.options import StoreOptions
 
 _log = logging.getLogger(__name__)
 
-_BAD_REQUEST = 400
+
+@dataclass(frozen=True)
+class _Engines:
+    """What writes, and when."""
+
+    site: S3Site
+    """Where to: the accelerated endpoint, where there is one."""
+    checksums: bool
+    """Whether they send a CRC64NVME along."""
+    usual: S3Writer
+    conditional: S3Writer
+    """For a multipart upload that may not replace anything."""
+    large: S3Writer | None
+    large_from: int
+    """Bytes from which on an object is the `large` one's."""
+
+    def choose(self, size: int | None, *, usual: S3Writer | None = None) -> S3Writer:
+        """Return the writer of an object of `size` bytes; None if that is not known."""
+        chosen = self.large if self.large is not None and size is not None and size >= self.large_from else None
+        return chosen or usual or self.usual
 
 
 class S3Store(ObstoreStore):
@@ -31,53 +51,159 @@ class S3Store(ObstoreStore):
 
     Parameters
     ----------
-    uri, driver, base, traits
+    uri, base, traits
         As `ObstoreStore` has them.
-    checksums
-        Reads full-object checksums.
-    accelerated
-        A driver that writes through S3 Transfer Acceleration, or None.
+    site
+        Where the bucket is.
     """
 
-    def __init__(
-        self,
-        uri: str,
-        driver: "Driver",
-        base: str,
-        traits: Traits,
-        *,
-        checksums: ChecksumReader,
-        accelerated: "Driver | None" = None,
-    ) -> None:
-        super().__init__(uri, driver, base, traits)
-        self._checksums = checksums
-        self._accelerated = accelerated
+    def __init__(self, uri: str, base: str, traits: Traits, site: S3Site) -> None:
+        super().__init__(
+            uri,
+            make_driver(site, size=0, retries=True),
+            base,
+            traits,
+            single=make_driver(site, size=SMALL, retries=False),
+            retry=retry_policy(site.options),
+        )
+        self.site = site
+        self._signed = SignedClient(site)
+        self._trust = ChecksumTrust(self._signed, join_key(base, site.options.scratch))
         self._lock = Lock()
-        self._chosen: Driver | None = driver if accelerated is None else None
+        self._engines: _Engines | None = None
+        self._accelerated: S3Site | None = site.accelerate()
+
+    @property
+    def checks_crc64nvme(self) -> bool:
+        options = self.site.options
+        if options.trust_checksums is not None:
+            return options.trust_checksums
+        if options.endpoint_url is None or options.req_checksum == "required":
+            return options.sends_crc64nvme
+        return self._trust()
+
+    @property
+    def credentials(self) -> CredentialSource:
+        """What signs its requests."""
+        return self.site.credentials
+
+    @property
+    def write_site(self) -> S3Site:
+        """Where writes go: to the accelerated endpoint, if the bucket has it; finding out may take a request."""
+        return self._chosen().site
+
+    def put(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
+        path = self._path(key)
+        writer = self._chosen().choose(len(data))
+        _log.debug("%s/%s, %d bytes: written by %s", self.uri, key, len(data), writer.name)
+        began = time.monotonic()
+        try:
+            return writer.put(path, data, attributes, if_absent=False)
+        except WORTH_ANOTHER_TRY as error:
+            return self._again(error, began, lambda: writer.put(path, data, attributes, if_absent=False))
+
+    def put_if_absent(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
+        path = self._path(key)
+        writer = self._chosen().choose(len(data))
+        _log.debug("%s/%s, %d bytes: created by %s", self.uri, key, len(data), writer.name)
+        return self._repeated(lambda: writer.put(path, data, attributes, if_absent=True))
+
+    def put_parts(
+        self,
+        key: str,
+        parts: Iterable[bytes],
+        *,
+        part_size: int,
+        concurrency: int,
+        attributes: ObjectAttributes | None = None,
+        if_absent: bool = False,
+        size: int | None = None,
+    ) -> str | None:
+        path = self._path(key)
+        engines = self._chosen()
+        writer = engines.choose(size, usual=engines.conditional if if_absent else None)
+        _log.debug("%s/%s, %s bytes in parts of %d: written by %s", self.uri, key, size, part_size, writer.name)
+        began = time.monotonic()
+        try:
+            return writer.put_parts(
+                path,
+                parts,
+                part_size=part_size,
+                concurrency=concurrency,
+                attributes=attributes,
+                if_absent=if_absent,
+            )
+        except WORTH_ANOTHER_TRY as error:
+            # Only whoever has the bytes can repeat it; what there is to learn of the failure is learned here.
+            self._judge(error, began)
+            raise
+
+    def head(self, key: str) -> ObjectInfo:
+        began = time.monotonic()
+        try:
+            return super().head(key)
+        except StoreIoError:
+            # An answer to HEAD has no body, so one to credentials that have ended cannot say so.
+            if not self._renew(began):
+                raise
+            return super().head(key)
 
     def full_checksum(self, key: str) -> str | None:
-        return self._checksums(self._path(key), self._uri_of(key))
-
-    def _writer(self) -> "Driver":
-        with self._lock:
-            if self._chosen is None:
-                self._chosen = self._choose()
-            return self._chosen
-
-    def _choose(self) -> "Driver":
-        """Ask the accelerated endpoint for anything: it answers 400 for a bucket that does not have it enabled."""
-        accelerated = self._accelerated
-        if accelerated is None:
-            return self._driver
+        path = self._path(key)
+        began = time.monotonic()
         try:
-            obstore.get(accelerated, "acceleration-probe")
-        except DRIVER_ERRORS as error:
-            failure = curtail(error)
-            if failure.status is None or failure.status == _BAD_REQUEST:
-                why = failure.message or failure.reason
-                _log.warning("%s is written without S3 Transfer Acceleration: %s", self.uri, why)
-                return self._driver
-        return accelerated
+            return self._repeated(lambda: read_checksum(self._signed, path))
+        except StoreIoError:
+            if not self._renew(began):
+                raise
+            return self._repeated(lambda: read_checksum(self._signed, path))
+
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        below = self._below(prefix)
+        uploads = self._repeated(lambda: [*list_uploads(self._signed, f"{below}/" if below else "")])
+        return (UnfinishedUpload(self._key(upload.key), upload.id, upload.initiated) for upload in uploads)
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        path = self._path(upload.key)
+        self._repeated(lambda: abort(self._signed, path, upload.id))
+
+    def _renew(self, before: float) -> bool:
+        return self.site.credentials.renew(before)
+
+    def _chosen(self) -> _Engines:
+        """Return the engines, made at the first write, and anew if the store turned out to check checksums."""
+        engines = self._engines
+        sends = self.site.options.sends_crc64nvme or self._trust.is_proved
+        if engines is not None and engines.checksums == sends:
+            return engines
+        with self._lock:
+            if self._engines is None or self._engines.checksums != sends:
+                site = self._engines.site if self._engines else self._choose_site()
+                self._engines = self._make_engines(site, checksums=sends)
+            return self._engines
+
+    def _choose_site(self) -> S3Site:
+        if self._accelerated is None:
+            return self.site
+        why = why_not_accelerated(SignedClient(self._accelerated))
+        if why is None:
+            return self._accelerated
+        _log.warning("%s is written without S3 Transfer Acceleration: %s", self.uri, why)
+        return self.site
+
+    def _make_engines(self, site: S3Site, *, checksums: bool) -> _Engines:
+        options = site.options
+        boto = BotoWriter(site, self._repeated, checksums=checksums)
+        usual: S3Writer = RustWriter(site, self._traits, checksums=checksums) if options.use_rust_client else boto
+        large: S3Writer | None = None
+        if options.crt_min_limit is not None:
+            if can_serve(options):
+                large = CrtWriter(site, self._repeated, checksums=checksums)
+            else:
+                _log.info("%s: crt_min_limit is ignored, because that client has no way through a proxy", self.uri)
+        names = usual.name if large is None else f"{usual.name}, from {options.crt_min_limit} bytes on {large.name}"
+        _log.debug("%s is written by %s, at %s", self.uri, names, site.url)
+        return _Engines(site, checksums, usual, boto, large, options.crt_min_limit or 0)
 
 
 def open_s3(uri: str, bucket: str, base: str, options: StoreOptions) -> S3Store:
@@ -88,120 +214,9 @@ def open_s3(uri: str, bucket: str, base: str, options: StoreOptions) -> S3Store:
     InvalidUriError
         If the options contradict themselves or cannot be read.
     """
-    service = service_endpoint(options)
-    driver = _driver(uri, bucket, options, _with_bucket(service, bucket, virtual=options.use_virtual_addressing))
     traits = Traits(
-        checks_crc64nvme=_trusts(options),
         etags_are_md5=options.sse in (None, "AES256"),
         storage_class=options.storage_class,
         tags=dict(options.tags),
     )
-    checksums = ChecksumReader(bucket, service, options)
-    return S3Store(uri, driver, base, traits, checksums=checksums, accelerated=_accelerated(uri, bucket, options))
-
-
-def _trusts(options: StoreOptions) -> bool:
-    if options.trust_checksums is not None:
-        return options.trust_checksums
-    return options.sends_crc64nvme and options.endpoint_url is None
-
-
-def service_endpoint(options: StoreOptions) -> str:
-    """Return the URL of the service, without a trailing slash.
-
-    Always a definite one: obstore and boto3 would else take it from the environment behind our settings' back.
-
-    Raises
-    ------
-    InvalidUriError
-        If the configured one is no HTTP URL, or has a password in it.
-    """
-    if options.endpoint_url is None:
-        domain = "amazonaws.com.cn" if options.region.startswith("cn-") else "amazonaws.com"
-        return f"{options.scheme}://s3.{options.region}.{domain}"
-    url = options.endpoint_url if "://" in options.endpoint_url else f"{options.scheme}://{options.endpoint_url}"
-    parts = urlsplit(url)
-    if parts.username or parts.password:
-        raise InvalidUriError("the endpoint must not hold a user or password: use the access key settings")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise InvalidUriError(f"the endpoint {url!r} is no URL such as https://minio.example.org:9000")
-    return url.rstrip("/")
-
-
-def _with_bucket(service: str, bucket: str, *, virtual: bool) -> str:
-    if not virtual:
-        return service
-    scheme, _, host = service.partition("://")
-    return f"{scheme}://{bucket}.{host}"
-
-
-def _accelerated(uri: str, bucket: str, options: StoreOptions) -> "Driver | None":
-    """Make the accelerated driver (Amazon S3 User Guide, "Getting started with Amazon S3 Transfer Acceleration")."""
-    if not options.acceleration or options.endpoint_url is not None or "." in bucket:
-        return None
-    return _driver(uri, bucket, options, f"https://{bucket}.s3-accelerate.amazonaws.com", virtual=True)
-
-
-def _driver(uri: str, bucket: str, options: StoreOptions, endpoint: str, *, virtual: bool | None = None) -> S3Driver:
-    style = options.use_virtual_addressing if virtual is None else virtual
-    try:
-        return S3Driver(
-            bucket,
-            config=_config(options, endpoint, virtual=style),
-            client_options=client_options(options, endpoint),
-            retry_config=retry_config(options),
-            credential_provider=credential_provider(options),
-        )
-    except DRIVER_ERRORS as error:
-        raise cannot_open(error, uri) from error
-
-
-def _config(options: StoreOptions, endpoint: str, *, virtual: bool) -> "S3Config":
-    config: S3Config = {
-        "region": options.region,
-        "endpoint": endpoint,
-        "aws_endpoint_url_s3": endpoint,
-        "virtual_hosted_style_request": virtual,
-        # TLS protects the bytes already; signing them would cost a SHA-256 of all.
-        "unsigned_payload": endpoint.startswith("https://"),
-    }
-    if options.sends_crc64nvme:
-        config["checksum_algorithm"] = "CRC64NVME"
-    if options.sse:
-        config["server_side_encryption"] = options.sse
-    if options.sse_kms_key_id:
-        config["sse_kms_key_id"] = options.sse_kms_key_id
-    return config
-
-
-def client_options(options: StoreOptions, endpoint: str = "") -> "ClientConfig":
-    """Return obstore's HTTP settings.
-
-    Its own limit of 30 seconds a request counts the body, which would cut off whoever reads slowly; so the whole may
-    take a day. Five minutes end it until the answer begins, in which the sending of the request's body counts too, and
-    again between two pieces of the answer. A host that cannot be connected to is given up after a minute, all
-    repetitions included.
-    """
-    client: ClientConfig = {
-        "allow_http": endpoint.startswith("http://"),
-        "connect_timeout": CONNECT_TIMEOUT,
-        "timeout": timedelta(days=1),
-        "read_timeout": timedelta(minutes=5),
-    }
-    if options.proxy_url:
-        client["proxy_url"] = options.proxy_url
-    if options.ca_bundle:
-        client["root_certificate"] = _read_certificates(options.ca_bundle)
-    return client
-
-
-def _read_certificates(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidUriError(f"the ca_bundle {path} cannot be read: {error.strerror}") from error
-
-
-def retry_config(options: StoreOptions) -> "RetryConfig":
-    """Return obstore's retry settings; no request is repeated after three minutes, for its signature grows old."""
-    return {"max_retries": options.max_retries, "retry_timeout": timedelta(minutes=3)}
+    return S3Store(uri, base, traits, describe_site(bucket, options))

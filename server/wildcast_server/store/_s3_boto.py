@@ -1,109 +1,211 @@
-"""What only boto3 can ask S3: the checksum that it keeps of a whole object."""
+"""Writing by boto3, which is imported at the first write."""
 
+import base64
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
+from xml.sax.saxutils import escape
 
-from wildcast_server.errors import (
-    AccessDeniedError,
-    NetworkError,
-    NoSuchBucketError,
-    NotFoundError,
-    StoreError,
-    StoreIoError,
-)
-from wildcast_server.store.options import CONNECT_TIMEOUT, StoreOptions
+from wildcast_server.errors import MultipartError, StoreError
+from wildcast_server.store._errors import refused, unanswered, uncredentialed
+from wildcast_server.store._http import SMALL, response_timeout
+from wildcast_server.store._s3_credentials import CredentialSource, MissingCredentialsError
+from wildcast_server.store._s3_requests import CUT, Answer
+from wildcast_server.store._s3_site import S3Site
+from wildcast_server.store._s3_writer import Part, RequestWriter
+from wildcast_server.store.base import ObjectAttributes
+from wildcast_server.store.options import CONNECT_TIMEOUT
 
-_RETRIES = 4
-"""Repetitions of a HEAD, at most; with their pauses, and where nobody answers, they take under three minutes."""
+_FAILURE = 400
 
 
-class ChecksumReader:
-    """Reads full-object checksums by HEAD; makes its client, and imports boto3, at the first call.
+class BotoWriter(RequestWriter):
+    """Writes by boto3's client, whose own repetitions are switched off.
 
     Parameters
     ----------
-    bucket
-        Its name.
-    endpoint
-        URL of the service, without the bucket.
-    options
-        How to reach it.
+    site
+        Where to.
+    checksums
+        Whether to send a CRC64NVME along.
+    repeat
+        Calls what makes one request as often as is worth it.
     """
 
-    def __init__(self, bucket: str, endpoint: str, options: StoreOptions) -> None:
-        self._bucket = bucket
-        self._endpoint = endpoint
-        self._options = options
+    name = "boto3"
+
+    def __init__(self, site: S3Site, repeat: Callable[[Callable[[], object]], object], *, checksums: bool) -> None:
+        super().__init__(repeat)
+        self._site = site
+        self._checksums = checksums
         self._lock = Lock()
-        self._client: Any = None
+        self._clients: dict[int, Any] = {}
 
-    def __call__(self, path: str, uri: str) -> str | None:
-        """Return the CRC64NVME (base64) of the object at `path`, or None if the store keeps none."""
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
+    def put(self, path: str, data: bytes, attributes: ObjectAttributes | None, *, if_absent: bool) -> str | None:
+        given: dict[str, Any] = {"Body": data, **self._object(attributes), **self._checksum(data)}
+        given |= _condition(if_absent=if_absent)
+        return str(self._ask("put_object", path, "ETag", given, size=len(data))["ETag"])
 
+    def create(self, path: str, attributes: ObjectAttributes | None) -> str:
+        algorithm = {"ChecksumAlgorithm": "CRC64NVME"} if self._checksums else {}
+        answer = self._ask("create_multipart_upload", path, "UploadId", self._object(attributes) | algorithm)
+        return str(answer["UploadId"])
+
+    def upload(self, path: str, upload: str, number: int, data: bytes) -> Part:
+        checksum = self._checksum(data)
+        given = {"UploadId": upload, "PartNumber": number, "Body": data, **checksum}
+        answer = self._ask("upload_part", path, "ETag", given, size=len(data))
+        return Part(number, str(answer["ETag"]), checksum.get("ChecksumCRC64NVME"))
+
+    def complete(self, path: str, upload: str, parts: list[Part], *, if_absent: bool) -> str | None:
+        listed = {"Parts": [_listed(part) for part in parts]}
+        given = {"UploadId": upload, "MultipartUpload": listed, **_condition(if_absent=if_absent)}
+        # To put a large object together takes a store its time as well.
+        size = self._site.options.part_size
+        return str(self._ask("complete_multipart_upload", path, "ETag", given, size=size)["ETag"])
+
+    def abort(self, path: str, upload: str) -> None:
+        self._ask("abort_multipart_upload", path, None, {"UploadId": upload})
+
+    def _object(self, attributes: ObjectAttributes | None) -> dict[str, str]:
+        options, given = self._site.options, attributes or ObjectAttributes()
+        named = {
+            "ContentType": given.content_type,
+            "CacheControl": given.cache_control,
+            "StorageClass": options.storage_class,
+            "ServerSideEncryption": options.sse,
+            "SSEKMSKeyId": options.sse_kms_key_id,
+            "Tagging": urlencode(options.tags, quote_via=quote) or None,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+    def _checksum(self, data: bytes) -> dict[str, str]:
+        return {"ChecksumCRC64NVME": crc64nvme_of(data)} if self._checksums else {}
+
+    def _ask(self, operation: str, path: str, needed: str | None, given: Mapping[str, Any], *, size: int = 0) -> Any:
+        """Make a request with a body of `size` bytes; `needed` is what every whole answer to it has."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        uri = self._site.uri_of(path)
         try:
-            answer = self._connect().head_object(Bucket=self._bucket, Key=path, ChecksumMode="ENABLED")
+            answer = getattr(self._connect(size), operation)(Bucket=self._site.bucket, Key=path, **given)
         except ClientError as error:
             raise _translate(error.response, uri) from error
-        except (NoCredentialsError, ProfileNotFound) as error:
-            raise AccessDeniedError(f"the checksum of {uri} could not be read: {error}", uri) from error
         except BotoCoreError as error:
-            raise NetworkError(f"the checksum of {uri} could not be read: {type(error).__name__}", uri) from error
-        checksum = answer.get("ChecksumCRC64NVME")
-        return None if checksum is None else str(checksum)
+            # Its text may quote the proxy's URL, password included.
+            raise unanswered(uri, "written", _reason(error)) from None
+        except MissingCredentialsError as error:
+            raise uncredentialed(uri, "written", error) from error
+        heard = answer["ResponseMetadata"]
+        if Answer(heard["HTTPStatusCode"], heard["HTTPHeaders"], b"").is_cut or (needed and not answer.get(needed)):
+            raise unanswered(uri, "written", CUT)
+        return answer
 
-    def _connect(self) -> Any:
+    def _connect(self, size: int) -> Any:
+        """Return the client for bodies of `size` bytes, whose patience fits."""
+        rounded = SMALL if size <= SMALL else max(size, self._site.options.part_size)
         with self._lock:
-            if self._client is None:
-                self._client = self._make_client()
-            return self._client
-
-    def _make_client(self) -> Any:
-        import boto3
-
-        options = self._options
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=self._endpoint,
-            region_name=options.region,
-            aws_access_key_id=options.access_key_id,
-            aws_secret_access_key=options.secret_access_key,
-            aws_session_token=options.session_token,
-            verify=str(options.ca_bundle) if options.ca_bundle else None,
-            config=_config(options, urlsplit(self._endpoint).scheme),
-        )
+            if rounded not in self._clients:
+                self._clients[rounded] = make_client(self._site, rounded)
+            return self._clients[rounded]
 
 
-def _config(options: StoreOptions, scheme: str) -> Any:
-    from botocore.config import Config
+def make_client(site: S3Site, size: int) -> Any:
+    """Make boto3's client for requests with bodies of up to `size` bytes: our credentials, no repetitions."""
+    import boto3
+    import botocore.session
 
-    return Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "virtual" if options.use_virtual_addressing else "path"},
-        proxies={scheme: options.proxy_url} if options.proxy_url else None,
-        connect_timeout=CONNECT_TIMEOUT.total_seconds(),
-        read_timeout=30,
-        retries={"mode": "standard", "total_max_attempts": min(options.max_retries, _RETRIES) + 1},
-        max_pool_connections=64,
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
+    core = botocore.session.get_session()
+    core.register_component("credential_provider", _Resolver(site.credentials))
+    options = site.options
+    return boto3.session.Session(botocore_session=core).client(
+        "s3",
+        endpoint_url=None if site.accelerated else site.service,
+        region_name=options.region,
+        verify=str(options.ca_bundle) if options.ca_bundle else None,
+        config=_config(site, size),
     )
 
 
+def _config(site: S3Site, size: int) -> Any:
+    from botocore.config import Config
+
+    options = site.options
+    return Config(
+        signature_version="s3v4",
+        s3={
+            "addressing_style": "virtual" if site.virtual else "path",
+            "use_accelerate_endpoint": site.accelerated,
+            "payload_signing_enabled": site.signs_bodies,
+        },
+        proxies={urlsplit(site.service).scheme: options.proxy_url} if options.proxy_url else None,
+        connect_timeout=CONNECT_TIMEOUT.total_seconds(),
+        read_timeout=response_timeout(options, size),
+        retries={"mode": "standard", "total_max_attempts": 1},
+        max_pool_connections=options.max_connections,
+        # The checksums are ours, computed and sent where they are wanted.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        ignore_configured_endpoint_urls=True,
+    )
+
+
+class _Resolver:
+    """Gives botocore our credentials in place of its own search."""
+
+    def __init__(self, source: CredentialSource) -> None:
+        self._source = source
+
+    def load_credentials(self) -> Any:
+        return _as_botocore(self._source)
+
+
+def _as_botocore(source: CredentialSource) -> Any:
+    from botocore.credentials import Credentials, ReadOnlyCredentials
+
+    class Current(Credentials):  # type: ignore[misc]
+        """Asks at every signature."""
+
+        def __init__(self) -> None:
+            self.method = "wildcast"
+            self.account_id = None
+
+        def get_frozen_credentials(self) -> Any:
+            now = source()
+            return ReadOnlyCredentials(now.access_key_id, now.secret_access_key, now.token)
+
+    return Current()
+
+
+def crc64nvme_of(data: bytes) -> str:
+    """Return a body's CRC64NVME as S3 writes it."""
+    from awscrt.checksums import crc64nvme
+
+    return base64.b64encode(crc64nvme(data).to_bytes(8, "big")).decode()
+
+
+def _condition(*, if_absent: bool) -> dict[str, str]:
+    return {"IfNoneMatch": "*"} if if_absent else {}
+
+
+def _listed(part: Part) -> dict[str, object]:
+    checksum = {"ChecksumCRC64NVME": part.checksum} if part.checksum else {}
+    return {"PartNumber": part.number, "ETag": part.etag, **checksum}
+
+
 def _translate(response: Any, uri: str) -> StoreError:
-    """Turn the answer to a HEAD, which has no body and thus no code of S3's own, into an error."""
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    code = str(response.get("Error", {}).get("Code", ""))
-    what = f"the checksum of {uri} could not be read"
-    if code == "NoSuchBucket":
-        return NoSuchBucketError(f"{what}: there is no such bucket", uri)
-    match status:
-        case 404:
-            return NotFoundError(f"{uri} does not exist", uri)
-        case 401 | 403:
-            why = f"access denied, the store answered {status}"
-            return AccessDeniedError(f"{what}: {why}; check what the credentials allow", uri)
-        case _ if status >= 500:  # noqa: PLR2004 - HTTP's server errors
-            return NetworkError(f"{what}: the store answered {status}; try again later", uri)
-    return StoreIoError(f"{what}: the store answered {status}", uri)
+    code, message = (str(response.get("Error", {}).get(name, "")) for name in ("Code", "Message"))
+    if code == "NoSuchUpload":
+        return MultipartError(f"{uri}: the store does not know the multipart upload any more; begin it again", uri)
+    # boto3 calls what came as a success and was none a 500 as well; its code is then no more than the number.
+    named = "" if code == str(status) else f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+    return refused(status if status >= _FAILURE else 500, named, uri, "written")
+
+
+def _reason(error: Exception) -> str:
+    name = type(error).__name__
+    if name == "SSLError":
+        return "its TLS certificate is not trusted; name the authority's certificate as ca_bundle"
+    return f"it could not be reached, or did not answer in time ({name}); check the endpoint"

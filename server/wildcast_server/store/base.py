@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from wildcast_server.errors import StoreIoError
+
 
 @dataclass(frozen=True)
 class ByteRange:
@@ -79,11 +81,18 @@ class ObjectStream:
     """To be read to its end, or ended by its `aclose`: until then a file or a connection may be open."""
 
 
+def too_short(uri: str, size: int, needed: int) -> StoreIoError:
+    """Return the error of an object that ends, after `size` bytes, before a reader has what it asked for."""
+    return StoreIoError(f"{uri} has only {size:,} of the {needed:,} bytes up to which it was to be read", uri)
+
+
 class ObjectStore(ABC):
     """A flat space of objects below one URI.
 
     Every method raises a subclass of `StoreError`, with the object's URI: `NoSuchBucketError`, `AccessDeniedError`,
-    `NetworkError`, `InvalidKeyError`, and what its own docstring adds.
+    `NetworkError`, `InvalidKeyError`, and what its own docstring adds. What may pass (`NetworkError`,
+    `CredentialsExpiredError`) was tried again for the time that the options allow; a multipart upload as a whole was
+    not, because its bytes would have to be read anew.
     """
 
     uri: str
@@ -109,6 +118,11 @@ class ObjectStore(ABC):
         return 0
 
     @property
+    def retries(self) -> int:
+        """How often, since it was opened, a request was repeated after an outage, as far as that can be counted."""
+        return 0
+
+    @property
     def is_on_disk(self) -> bool:
         """Whether objects are files of this machine, which a reader waits less for than for a network."""
         return False
@@ -125,6 +139,24 @@ class ObjectStore(ABC):
             If the range begins at or behind the object's end.
         """
 
+    def read_into(self, key: str, buffer: memoryview, start: int = 0) -> str | None:
+        """Fill `buffer`, writable bytes, with an object's bytes from `start` on; return its ETag.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such object.
+        RangeNotSatisfiableError
+            If `start` is at or behind the object's end, or the buffer is empty.
+        StoreIoError
+            If the object ends before the buffer does; what the buffer then holds is undefined.
+        """
+        data = self.get(key, ByteRange(start, start + len(buffer)))
+        if len(data) != len(buffer):
+            raise too_short(f"{self.uri}/{key}", start + len(data), start + len(buffer))
+        buffer[:] = data
+        return None
+
     @abstractmethod
     async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
         """Begin to read an object, or a range of it; raises as `get` does, before the first byte."""
@@ -140,7 +172,8 @@ class ObjectStore(ABC):
         Raises
         ------
         AlreadyExistsError
-            If there is an object under that key, which is left as it is.
+            If there is an object under that key, which is left as it is. It may be our own: a request whose answer was
+            lost is made again, and meets what it made. Whoever must know compares the bytes.
         """
 
     @abstractmethod
@@ -153,8 +186,11 @@ class ObjectStore(ABC):
         concurrency: int,
         attributes: ObjectAttributes | None = None,
         if_absent: bool = False,
+        size: int | None = None,
     ) -> str | None:
         """Write an object as a multipart upload, `concurrency` parts at a time; return its ETag.
+
+        `size`, of all parts together in bytes, helps to choose how it is sent; None if it is not known beforehand.
 
         Each of `parts` but the last has exactly `part_size` bytes, at least 5 MiB; there is at least one. If iterating
         raises, the upload is aborted and the exception goes on. At most ``concurrency + 1`` parts have been taken from

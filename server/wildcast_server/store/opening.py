@@ -4,15 +4,17 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from obstore.store import AzureStore, GCSStore, MemoryStore
 from obstore.store import LocalStore as LocalDriver
+from obstore.store import MemoryStore
 
 from wildcast.contract.naming import InvalidPathError, check_key
 from wildcast_server.errors import InvalidUriError
+from wildcast_server.store._azure import open_azure
 from wildcast_server.store._errors import DRIVER_ERRORS, cannot_open
+from wildcast_server.store._gcs import open_gcs
 from wildcast_server.store._local import LocalStore
-from wildcast_server.store._obstore import ObstoreStore, Traits
-from wildcast_server.store._s3 import client_options, open_s3, retry_config
+from wildcast_server.store._obstore import ObstoreStore
+from wildcast_server.store._s3 import open_s3
 from wildcast_server.store.base import ObjectStore
 from wildcast_server.store.options import StoreOptions
 
@@ -42,7 +44,9 @@ def open_store(uri: str, options: StoreOptions | None = None) -> ObjectStore:
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme not in SCHEMES:
         kinds = ", ".join(f"{name}://" for name in SCHEMES)
-        raise InvalidUriError(f"{_shown(uri)} is not the URI of a store; it must begin with one of {kinds}")
+        raise InvalidUriError(
+            f"{_shown(uri)} is not the URI of a store; it must begin with one of {kinds}", _public(uri)
+        )
     try:
         return _open(scheme, rest, uri, options)
     except DRIVER_ERRORS as error:
@@ -60,28 +64,24 @@ def _open(scheme: str, rest: str, uri: str, options: StoreOptions) -> ObjectStor
             return ObstoreStore(f"memory://{base}", MemoryStore(), base)
     bucket, _, below = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise InvalidUriError(f"{_shown(uri)} names no bucket; write {scheme}://bucket or {scheme}://bucket/base")
+        advice = f"write {scheme}://bucket or {scheme}://bucket/base"
+        raise InvalidUriError(f"{_shown(uri)} names no bucket; {advice}", _public(uri))
     base = _base(below, uri)
     clean = f"{scheme}://{bucket}/{base}".rstrip("/")
-    if scheme == "s3":
-        return open_s3(clean, bucket, base, options)
-    return _open_other(scheme, clean, bucket, base, options)
+    match scheme:
+        case "s3":
+            return open_s3(clean, bucket, base, options)
+        case "gs":
+            return open_gcs(clean, bucket, base, options)
+    return open_azure(clean, bucket, base, options)
 
 
 def _open_file(rest: str, uri: str) -> ObjectStore:
     path = unquote(rest)
     if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
-        raise InvalidUriError(f"{_shown(uri)} is not an absolute path; write file:///absolute/path")
+        raise InvalidUriError(f"{_shown(uri)} is not an absolute path; write file:///absolute/path", _public(uri))
     clean = Path(path)
     return LocalStore(clean.as_uri(), LocalDriver(clean, mkdir=True, automatic_cleanup=True))
-
-
-def _open_other(scheme: str, uri: str, bucket: str, base: str, options: StoreOptions) -> ObjectStore:
-    client, retry = client_options(options), retry_config(options)
-    traits = Traits(storage_class=options.storage_class, tags=dict(options.tags))
-    if scheme == "gs":
-        return ObstoreStore(uri, GCSStore(bucket, client_options=client, retry_config=retry), base, traits)
-    return ObstoreStore(uri, AzureStore(bucket, client_options=client, retry_config=retry), base, traits)
 
 
 def _base(text: str, uri: str) -> str:
@@ -89,9 +89,13 @@ def _base(text: str, uri: str) -> str:
     try:
         return check_key(stripped) if stripped else ""
     except InvalidPathError as error:
-        raise InvalidUriError(f"{_shown(uri)} cannot be a store: {error}") from error
+        raise InvalidUriError(f"{_shown(uri)} cannot be a store: {error}", _public(uri)) from error
+
+
+def _public(uri: str) -> str:
+    """Return the URI without what may be a password."""
+    return f"{uri.partition('://')[0]}://…" if "@" in uri else uri
 
 
 def _shown(uri: str) -> str:
-    """Return the URI for a message, without what may be a password."""
-    return f"{uri.partition('://')[0]}://…" if "@" in uri else repr(uri)
+    return _public(uri) if "@" in uri else repr(uri)

@@ -14,9 +14,10 @@ CONNECT_TIMEOUT = timedelta(seconds=5)
 
 @dataclass(frozen=True, kw_only=True)
 class StoreOptions:
-    """How to reach an object store; all but `max_retries` and `proxy_url` is about S3.
+    """How to reach an object store.
 
-    GCS and Azure take their credentials from the standard variables of their own environments.
+    Credentials, region, encryption, acceleration, checksums and the choice of an engine are about S3. GCS and Azure
+    heed the rest, and take their credentials from the standard variables of their own environments.
     """
 
     region: str = "us-east-1"
@@ -53,9 +54,13 @@ class StoreOptions:
     scratch: str = ""
     """The prefix below which a small object may be written to find out what the store can do; may be empty."""
     retry_deadline: float = 180.0
-    """For how long a write that met an outage is tried again, in seconds."""
-    max_retries: int = 10
-    """How often a request that met an outage is repeated, within three minutes."""
+    """For how long a request that met an outage is tried again, in seconds."""
+    max_retries: int | None = None
+    """How often a request that met an outage is repeated, at most; None: as often as `retry_deadline` allows."""
+    response_timeout: float = 20.0
+    """For how long a store may be silent, in seconds; a request with a body has a second more for each 128 KiB."""
+    max_connections: int = 512
+    """How many connections are kept open for later requests, at most."""
 
     def __post_init__(self) -> None:
         if (self.access_key_id is None) != (self.secret_access_key is None):

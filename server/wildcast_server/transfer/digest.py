@@ -12,6 +12,7 @@ from wildcast_server.transfer.reading import open_unchanged
 
 _DISK_READERS = 4
 _DISK_PIECE = MIB
+_DISK_COST = Cost(1, _DISK_PIECE)
 
 
 def digest_files(files: Sequence[LocalFile]) -> list[StoredFile]:
@@ -25,7 +26,7 @@ def digest_files(files: Sequence[LocalFile]) -> list[StoredFile]:
         If one cannot be read.
     """
     budget = Budget(_DISK_READERS, _DISK_READERS * _DISK_PIECE)
-    return for_each(_digest, files, budget, cost=lambda _file: Cost(1, _DISK_PIECE))
+    return for_each(_digest, files, budget, cost=lambda _file: _DISK_COST)
 
 
 def _digest(file: LocalFile) -> StoredFile:

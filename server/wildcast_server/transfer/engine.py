@@ -1,36 +1,55 @@
 """Move files from disk into a store: read once, checksum on the way, put."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import base64
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event, Lock
 from typing import Literal
 
-from wildcast.contract.naming import join_key
-from wildcast_server.errors import StoreError, UploadFailedError
-from wildcast_server.http.media_types import cache_control, content_type
-from wildcast_server.store.base import ObjectAttributes, ObjectStore
-from wildcast_server.transfer.checksums import Crc64Nvme, Md5Etag
-from wildcast_server.transfer.files import LocalFile, ProgressCallback, StoredFile, TransferProgress
-from wildcast_server.transfer.parts import DEFAULT_PART_SIZE, optimal_part_size
-from wildcast_server.transfer.pool import Budget, Cost, for_each
-from wildcast_server.transfer.reading import OpenFile, open_unchanged
+from awscrt.checksums import crc64nvme
 
-AUTO_CONCURRENCY = 32
-"""What ``auto`` means: a fixed number that is good near the store and fair far from it; nothing is measured yet."""
+from wildcast_server.errors import StoreError, UploadFailedError
+from wildcast_server.failpoints import VARIABLE, reached
+from wildcast_server.http.media_types import cache_control, content_type
+from wildcast_server.store._retry import RetryPolicy
+from wildcast_server.store.base import ObjectAttributes, ObjectStore
+from wildcast_server.transfer.auto import MOST, AutoLimit
+from wildcast_server.transfer.checksums import CRC64NVME_BYTES, Crc64Nvme, Md5Etag
+from wildcast_server.transfer.files import (
+    LocalFile,
+    ProgressCallback,
+    StoredCallback,
+    StoredFile,
+    TransferProgress,
+)
+from wildcast_server.transfer.parts import DEFAULT_PART_SIZE, MIB, optimal_part_size
+from wildcast_server.transfer.pool import Budget, Cost, Grant, for_each_granted
+from wildcast_server.transfer.reading import open_unchanged, read_unchanged
 
 PARTS_IN_FLIGHT = 8
 """Parts of one file that travel at the same time, at most."""
 
+MEMORY = 256 * MIB
+"""Bytes of all files together that are held in memory, at most, as long as three parts fit into them."""
+
+RETRY_DEADLINE = 180.0
+"""For how long a multipart upload is begun again after an outage, in seconds."""
+
 _PARTS_AHEAD = 2
 """Parts of one file that are read and wait, or are being read (`ObjectStore.put_parts`)."""
+
+_TELL_EVERY = 0.05
+"""Seconds between two calls of a progress callback."""
 
 
 class Transfer:
     """Uploads files to a store.
 
-    At most `max_concurrency` requests are in flight at any time, and the file bytes held in memory, over all files
-    together, are at most ``max((max_concurrency + 2) * part_size, 3 * p)``, where ``p`` is the part size of the largest
-    file: `part_size` up to 9,000 parts, a nine-thousandth of the file beyond.
+    At most ``n = max_concurrency`` requests are in flight at any time, over all files and parts of all calls together;
+    with ``auto`` at most 256, of which as many are used as prove useful (`AutoLimit`). The file bytes held in memory,
+    over all files and calls together, are at most ``max(min((n + 2) * part_size, 256 MiB), 3 * p)``, where ``p`` is the
+    part size of the largest file: `part_size` up to 9,000 parts, a nine-thousandth of the file beyond.
 
     Parameters
     ----------
@@ -40,6 +59,8 @@ class Transfer:
         Requests at a time, or ``auto``.
     part_size
         In bytes. A file of at most this size is one request; a larger one becomes a multipart upload.
+    retry
+        How a multipart upload that met an outage is repeated as a whole; single requests are the store's matter.
     """
 
     def __init__(
@@ -48,22 +69,38 @@ class Transfer:
         *,
         max_concurrency: int | Literal["auto"] = "auto",
         part_size: int = DEFAULT_PART_SIZE,
+        retry: RetryPolicy | None = None,
     ) -> None:
         self.store = store
         self.part_size = part_size
-        slots = AUTO_CONCURRENCY if max_concurrency == "auto" else max_concurrency
-        self.budget = Budget(slots, (slots + _PARTS_AHEAD) * part_size)
+        self.retry = retry or RetryPolicy(RETRY_DEADLINE)
+        most = MOST if max_concurrency == "auto" else max_concurrency
+        limit = AutoLimit(slow_downs=lambda: store.slow_downs) if max_concurrency == "auto" else max_concurrency
+        self.budget = Budget(limit, max(min((most + _PARTS_AHEAD) * part_size, MEMORY), 3 * part_size))
 
     def upload(
         self,
         files: Sequence[LocalFile],
         prefix: str,
         on_progress: ProgressCallback | None = None,
+        *,
+        on_stored: StoredCallback | None = None,
     ) -> list[StoredFile]:
         """Write every file to ``<prefix>/<path>``, and return what was written in the order of `files`.
 
         The first failure stops new work. Requests that are in flight are waited for, never cancelled; multipart
         uploads that have not ended are aborted.
+
+        Parameters
+        ----------
+        files
+            As a scan found them.
+        prefix
+            Of the publication.
+        on_progress
+            Told how far the upload is.
+        on_stored
+            Told of each file that the store has acknowledged.
 
         Raises
         ------
@@ -74,130 +111,183 @@ class Transfer:
         UnpublishableFileError
             If one cannot be read.
         """
-        upload = _Upload(self, prefix, _Tally(files, on_progress))
-        return for_each(upload.file, files, self.budget, cost=self._cost, stop=upload.stop)
+        tally = None if on_progress is None or not files else _Tally(files, on_progress)
+        upload = _Upload(self, prefix, tally, on_stored)
+        costs = [self._cost(file.size) for file in files]
+        stored = for_each_granted(upload.file, files, self.budget, costs, stop=upload.stop, observed=True)
+        if tally:
+            tally.end()
+        return stored
 
-    def parts_in_flight(self, size: int) -> int:
-        """How many parts of a file of `size` bytes travel at a time, given the bounds."""
+    def _cost(self, size: int) -> Cost:
+        if size <= self.part_size:
+            return Cost(1, size)
         part = optimal_part_size(size, self.part_size)
-        fitting = self.budget.memory // part - _PARTS_AHEAD
-        return max(1, min(PARTS_IN_FLIGHT, self.budget.slots, fitting, -(-size // part)))
-
-    def _cost(self, file: LocalFile) -> Cost:
-        if file.size <= self.part_size:
-            return Cost(1, file.size)
-        slots = self.parts_in_flight(file.size)
-        part = optimal_part_size(file.size, self.part_size)
-        return Cost(slots, min(file.size, (slots + _PARTS_AHEAD) * part))
+        return Cost(min(PARTS_IN_FLIGHT, -(-size // part)), part, _PARTS_AHEAD * part, size)
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: it aborts a multipart upload after another file's failure
     pass
 
 
-@dataclass
 class _Tally:
-    """Counts what is done, and tells."""
+    """Counts what is done, and tells, now and then."""
 
-    files: Sequence[LocalFile]
-    on_progress: ProgressCallback | None
-
-    def __post_init__(self) -> None:
-        self._lock = Lock()
-        self._bytes_total = sum(file.size for file in self.files)
+    def __init__(self, files: Sequence[LocalFile], on_progress: ProgressCallback) -> None:
+        self._on_progress = on_progress
+        self._files_total = len(files)
+        self._bytes_total = sum(file.size for file in files)
         self._files_done = self._bytes_done = 0
+        self._began = time.monotonic()
+        self._told = self._began - _TELL_EVERY
+        self._counting, self._telling = Lock(), Lock()
 
     def add(self, *, files: int = 0, size: int = 0) -> None:
-        if self.on_progress is None:
-            return
-        with self._lock:
+        with self._counting:
             self._files_done += files
             self._bytes_done += size
-            self.on_progress(
-                TransferProgress(self._files_done, len(self.files), self._bytes_done, self._bytes_total),
+        # Whoever finds another thread telling has nothing to add.
+        if time.monotonic() - self._told >= _TELL_EVERY and self._telling.acquire(blocking=False):
+            try:
+                self._tell()
+            finally:
+                self._telling.release()
+
+    def end(self) -> None:
+        """Tell the last state."""
+        with self._telling:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        self._on_progress(
+            TransferProgress(
+                files_done=self._files_done,
+                files_total=self._files_total,
+                bytes_done=self._bytes_done,
+                bytes_total=self._bytes_total,
+                seconds=self._told - self._began,
             )
+        )
 
 
 class _Upload:
     """One call of `Transfer.upload`."""
 
-    def __init__(self, transfer: Transfer, prefix: str, tally: _Tally) -> None:
+    def __init__(self, transfer: Transfer, prefix: str, tally: _Tally | None, on_stored: StoredCallback | None) -> None:
         self._transfer = transfer
         self._store = transfer.store
-        self._prefix = prefix
+        self._start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._tally = tally
+        self._on_stored = on_stored
         self._wants_md5 = self._store.etags_are_md5 and not self._store.checks_crc64nvme
+        self._attributes: dict[tuple[str, str], ObjectAttributes] = {}
+        # Looked up once: tests alone arm a place.
+        self._reached: Callable[[str], None] | None = reached if VARIABLE in os.environ else None
         self.stop = Event()
 
-    def file(self, file: LocalFile) -> StoredFile:
-        sums = _Sums(Crc64Nvme(), Md5Etag() if self._wants_md5 else None)
-        multipart = file.size > self._transfer.part_size
-        key = join_key(self._prefix, file.path)
-        kind = content_type(file.path)
-        attributes = ObjectAttributes(content_type=kind, cache_control=cache_control(file.path))
-        try:
-            with open_unchanged(file) as opened:
-                etag = (self._put_parts if multipart else self._put)(file, opened, key, attributes, sums)
-        except StoreError as error:
-            raise UploadFailedError(f"{file.path} could not be uploaded: {error}") from error
-        self._tally.add(files=1)
-        return StoredFile(
-            path=file.path,
-            key=key,
-            size=file.size,
-            crc64nvme=sums.crc.base64(),
-            etag=etag,
-            expected_etag=sums.md5.etag(multipart=multipart) if sums.md5 else None,
-            is_multipart=multipart,
-            content_type=kind,
+    def file(self, file: LocalFile, grant: Grant) -> StoredFile:
+        """Read and write one file."""
+        path = file.path
+        key = self._start + path
+        kind = content_type(path)
+        described = kind, cache_control(path)
+        attributes = self._attributes.get(described) or self._attributes.setdefault(
+            described, ObjectAttributes(*described)
         )
+        is_multipart = file.size > self._transfer.part_size
+        try:
+            if is_multipart:
+                crc, etag, expected = self._put_parts(file, key, attributes, grant.slots)
+            else:
+                crc, etag, expected = self._put(file, key, attributes)
+        except StoreError as error:
+            raise UploadFailedError(f"{path} could not be uploaded: {error}") from error
+        stored = StoredFile(path, key, file.size, crc, etag, expected, is_multipart, kind)
+        if self._reached:
+            self._reached("upload.stored")
+        if self._on_stored:
+            self._on_stored(file, stored)
+        if self._tally:
+            self._tally.add(files=1, size=0 if is_multipart else file.size)
+        return stored
 
-    def _put(
-        self,
-        file: LocalFile,
-        opened: OpenFile,
-        key: str,
-        attributes: ObjectAttributes,
-        sums: "_Sums",
-    ) -> str | None:
-        data = opened.read()
-        sums.update(data)
-        etag = self._store.put(key, data, attributes)
-        self._tally.add(size=file.size)
-        return etag
+    def _put(self, file: LocalFile, key: str, attributes: ObjectAttributes) -> tuple[str, str | None, str | None]:
+        data = read_unchanged(file)
+        crc = base64.b64encode(crc64nvme(data).to_bytes(CRC64NVME_BYTES, "big")).decode()
+        expected = None
+        if self._wants_md5:
+            md5 = Md5Etag()
+            md5.update(data)
+            expected = md5.etag(multipart=False)
+        if self._reached:
+            self._reached("upload.read")
+        return crc, self._store.put(key, data, attributes), expected
 
     def _put_parts(
-        self,
-        file: LocalFile,
-        opened: OpenFile,
-        key: str,
-        attributes: ObjectAttributes,
-        sums: "_Sums",
-    ) -> str | None:
-        part_size = optimal_part_size(file.size, self._transfer.part_size)
-        return self._store.put_parts(
-            key,
-            self._parts(opened, part_size, sums),
-            part_size=part_size,
-            concurrency=self._transfer.parts_in_flight(file.size),
-            attributes=attributes,
+        self, file: LocalFile, key: str, attributes: ObjectAttributes, slots: int
+    ) -> tuple[str, str | None, str | None]:
+        upload = _PartedUpload(file, slots, optimal_part_size(file.size, self._transfer.part_size), self)
+        etag = self._transfer.retry.call(
+            lambda: upload.attempt(self._store, key, attributes, wants_md5=self._wants_md5),
+            lambda _error, _began: not self.stop.is_set(),
         )
+        return upload.crc.base64(), etag, upload.md5.etag(multipart=True) if upload.md5 else None
 
-    def _parts(self, opened: OpenFile, part_size: int, sums: "_Sums") -> Iterator[bytes]:
-        for part in opened.pieces(part_size):
-            if self.stop.is_set():
-                raise _Stopped
-            sums.update(part)
-            yield part
-            self._tally.add(size=len(part))
+    def passed(self, size: int) -> None:
+        """Take in that the store has so many more bytes of a multipart upload."""
+        if self._tally:
+            self._tally.add(size=size)
+
+    def part_sent(self) -> None:
+        """Take in that the store asks for the next part."""
+        if self._reached:
+            self._reached("upload.part")
 
 
-@dataclass(frozen=True)
-class _Sums:
-    crc: Crc64Nvme
-    md5: Md5Etag | None
+class _PartedUpload:
+    """One file that goes up in parts, from its beginning once more if an outage ends it."""
 
-    def update(self, data: bytes) -> None:
-        self.crc.update(data)
-        if self.md5:
-            self.md5.update(data)
+    def __init__(self, file: LocalFile, slots: int, part_size: int, upload: _Upload) -> None:
+        self._file, self._slots, self._part_size = file, slots, part_size
+        self._upload = upload
+        self._counted = 0
+        self.crc = Crc64Nvme()
+        self.md5: Md5Etag | None = None
+
+    def attempt(self, store: ObjectStore, key: str, attributes: ObjectAttributes, *, wants_md5: bool) -> str | None:
+        """Send the whole file; return the object's ETag."""
+        self.crc = Crc64Nvme()
+        self.md5 = Md5Etag() if wants_md5 else None
+        etag = store.put_parts(
+            key,
+            self._parts(),
+            part_size=self._part_size,
+            concurrency=self._slots,
+            attributes=attributes,
+            size=self._file.size,
+        )
+        self._count(self._file.size)
+        return etag
+
+    def _parts(self) -> Iterator[bytes]:
+        # What has not been acknowledged yet when the next part is asked for, at most.
+        on_the_way = (self._slots + 1) * self._part_size
+        read = 0
+        with open_unchanged(self._file) as opened:
+            for part in opened.pieces(self._part_size):
+                if self._upload.stop.is_set():
+                    raise _Stopped
+                self.crc.update(part)
+                if self.md5:
+                    self.md5.update(part)
+                read += len(part)
+                yield part
+                self._upload.part_sent()
+                self._count(read - on_the_way)
+
+    def _count(self, acknowledged: int) -> None:
+        """Count bytes once, also those that are sent again."""
+        if acknowledged > self._counted:
+            self._upload.passed(acknowledged - self._counted)
+            self._counted = acknowledged

@@ -4,14 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 
-@dataclass(frozen=True)
-class LocalFile:
-    """A file on disk as a scan found it."""
+
+class LocalFile(msgspec.Struct, frozen=True, gc=False):
+    """A file on disk as a scan found it.
+
+    A struct and no dataclass, as is `StoredFile`: there may be a million, and the garbage collector passes them over.
+    """
 
     path: str
     """Relative to the output directory, with slashes: what it will be called in the publication."""
-    source: Path
+    location: str
     """Where it is; absolute, and without any link."""
     size: int
     """In bytes."""
@@ -19,9 +23,13 @@ class LocalFile:
     device: int
     inode: int
 
+    @property
+    def source(self) -> Path:
+        """Where it is."""
+        return Path(self.location)
 
-@dataclass(frozen=True)
-class StoredFile:
+
+class StoredFile(msgspec.Struct, frozen=True, gc=False):
     """A file whose bytes were read once, and written to a store where one was involved."""
 
     path: str
@@ -68,7 +76,13 @@ class TransferProgress:
 
 
 ProgressCallback = Callable[[TransferProgress], None]
-"""Called from one thread at a time. What it raises ends the transfer and goes on to the caller as it is."""
+"""Called from one thread at a time, at most every 50 ms and once at the end.
+
+What it raises ends the transfer and goes on to the caller as it is.
+"""
 
 StoredCallback = Callable[[LocalFile, StoredFile], None]
-"""Called from the transfer's threads, several at a time, right after the store acknowledged a file."""
+"""Called from the transfer's threads, several at a time, right after the store acknowledged a file.
+
+What it raises ends the transfer and goes on to the caller as it is.
+"""

@@ -12,6 +12,35 @@ from wildcast_server.transfer.files import LocalFile
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
+def read_unchanged(file: LocalFile) -> bytes:
+    """Return the whole of a file that is small.
+
+    One look at the file suffices, after its bytes were read: whatever happened to it before shows then, too.
+
+    Raises
+    ------
+    FileChangedError
+        If it is gone, or is no longer the file that was scanned.
+    UnpublishableFileError
+        If it cannot be read.
+    """
+    descriptor = _open(file)
+    try:
+        try:
+            data = os.read(descriptor, file.size + 1)
+        except OSError as error:
+            check_unchanged(file, os.fstat(descriptor))
+            raise _unreadable(file, error) from error
+        check_unchanged(file, os.fstat(descriptor))
+        if len(data) == file.size:
+            return data
+        # A regular file gives all of its bytes at once, but for some network file systems.
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return OpenFile(file, descriptor).read()
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def open_unchanged(file: LocalFile) -> Iterator["OpenFile"]:
     """Open a file for reading.
@@ -25,20 +54,19 @@ def open_unchanged(file: LocalFile) -> Iterator["OpenFile"]:
     """
     descriptor = _open(file)
     try:
-        opened = OpenFile(file, descriptor)
-        opened.check()
-        yield opened
+        check_unchanged(file, os.fstat(descriptor))
+        yield OpenFile(file, descriptor)
     finally:
         os.close(descriptor)
 
 
 def _open(file: LocalFile) -> int:
     try:
-        return os.open(file.source, _FLAGS)
+        return os.open(file.location, _FLAGS)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
             raise FileChangedError(f"{file.path} disappeared while it was being published") from error
-        raise UnpublishableFileError(f"{file.path} cannot be read: {error.strerror}") from error
+        raise _unreadable(file, error) from error
 
 
 class OpenFile:
@@ -85,7 +113,7 @@ class OpenFile:
         while size:
             chunk = self._read_some(size)
             if not chunk:
-                raise self._changed("became shorter")
+                raise _changed(self._file, "became shorter")
             chunks.append(chunk)
             size -= len(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -94,23 +122,27 @@ class OpenFile:
         try:
             return os.read(self._descriptor, size)
         except OSError as error:
-            raise UnpublishableFileError(f"{self._file.path} cannot be read: {error.strerror}") from error
+            raise _unreadable(self._file, error) from error
 
     def _check_end(self) -> None:
         if self._read_some(1):
-            raise self._changed("became longer")
-        self.check()
+            raise _changed(self._file, "became longer")
+        check_unchanged(self._file, os.fstat(self._descriptor))
 
-    def check(self) -> None:
-        """Raise `FileChangedError` unless the file is the one that was scanned, of the same size and age."""
-        now, file = os.fstat(self._descriptor), self._file
-        if (now.st_dev, now.st_ino) != (file.device, file.inode):
-            raise self._changed("was replaced")
-        if now.st_size != file.size:
-            raise self._changed("became longer" if now.st_size > file.size else "became shorter")
-        if now.st_mtime_ns != file.mtime_ns:
-            raise self._changed("was rewritten")
 
-    def _changed(self, how: str) -> FileChangedError:
-        path = self._file.path
-        return FileChangedError(f"{path} {how} while it was being published; end the writing before publishing")
+def check_unchanged(file: LocalFile, now: os.stat_result) -> None:
+    """Raise `FileChangedError` unless `now` is of the file that was scanned, of the same size and age."""
+    if now.st_ino != file.inode or now.st_dev != file.device:
+        raise _changed(file, "was replaced")
+    if now.st_size != file.size:
+        raise _changed(file, "became longer" if now.st_size > file.size else "became shorter")
+    if now.st_mtime_ns != file.mtime_ns:
+        raise _changed(file, "was rewritten")
+
+
+def _changed(file: LocalFile, how: str) -> FileChangedError:
+    return FileChangedError(f"{file.path} {how} while it was being published; end the writing before publishing")
+
+
+def _unreadable(file: LocalFile, error: OSError) -> UnpublishableFileError:
+    return UnpublishableFileError(f"{file.path} cannot be read: {error.strerror}")

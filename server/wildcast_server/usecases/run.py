@@ -1,4 +1,4 @@
-"""Running one execution: compute, publish, finalise; and taking up again what a restart interrupted."""
+"""Running one execution: compute, publish, finalise."""
 
 import logging
 import shutil
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -15,6 +15,7 @@ from wildcast.contract.wire import Provenance
 from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
 from wildcast_server.errors import (
     ExecutionCancelledError,
+    RecordError,
     ServiceUnavailableError,
     StatusConflictError,
     WildcastServerError,
@@ -22,28 +23,40 @@ from wildcast_server.errors import (
     WorkflowFailedError,
     WorkflowLoadError,
 )
-from wildcast_server.jobs import JobEngine, Runner, RunRequest, surroundings
+from wildcast_server.failpoints import reached
+from wildcast_server.jobs import RunRequest, surroundings
 from wildcast_server.publish import Published
 from wildcast_server.records import Records
+from wildcast_server.usecases.computed import Marks
+from wildcast_server.usecases.progress import Progress
+from wildcast_server.usecases.publication import Begin, Ongoing
+from wildcast_server.usecases.restart import put_back
 
 logger = logging.getLogger(__name__)
-
-Publish = Callable[[Path, Execution], Published]
-"""Publishes an output directory as that execution's."""
-
-MAX_ATTEMPTS = 3
-"""After so many computations that the service did not survive, the execution is at fault."""
 
 RECORD_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """How long to wait, in seconds, before each further try to change a record while the records cannot be reached."""
 
 
+class Runs(Protocol):
+    """What runs workflows: a `Runner`."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process group of what runs now."""
+
+    def run(self, request: RunRequest, on_progress: Callable[[dict[str, Any]], None]) -> Provenance:
+        """Run it to its end."""
+
+
 @dataclass(frozen=True)
 class RunExecution:
-    """Take one execution from `queued` to its end.
+    """Take one execution from `queued` to its end; one whose computation had ended, from there.
 
     Parameters
     ----------
+    begin
+        Begins a publication.
     output_root
         Each execution writes into ``<output_root>/<execution id>``.
     keep_local_output
@@ -53,48 +66,66 @@ class RunExecution:
     """
 
     records: Records
-    runner: Runner
-    publish: Publish
+    runner: Runs
+    begin: Begin
     output_root: Path
     keep_local_output: bool
     record_waits: Sequence[float] = RECORD_WAITS
 
+    @property
+    def marks(self) -> Marks:
+        """Tell which output directories are complete."""
+        return Marks(self.output_root)
+
     def __call__(self, execution_id: str) -> None:
         """Run it; a failure ends in the record, not in an exception."""
         try:
-            execution = self._patiently(execution_id, lambda: self._begin(self.records.get(execution_id)))
+            execution = self.patiently(execution_id, lambda: self._take(self.records.get(execution_id)))
         except StatusConflictError as conflict:
             logger.info("%s is not run: %s", execution_id, conflict)
-            return
         except ServiceUnavailableError as outage:
             logger.error("%s waits for the next start: %s", execution_id, outage)  # noqa: TRY400 - an outage needs no traceback
-            return
-        directory = self.output_root / execution.id
-        logger.info("%s runs: %s, attempt %d", execution.id, execution.workflow_name, execution.attempt)
-        try:
-            ran = self._compute(execution, directory)
-            computed = time.monotonic()
-            execution = self._advance(execution, ExecutionStatus.PENDING_RESULTS, provenance=ran)
-            published = self.publish(directory, execution)
-            self._advance(
-                execution,
-                ExecutionStatus.COMPLETED,
-                ended_at=utc_now(),
-                published=as_record(published, execution.attempt),
-                provenance=msgspec.structs.replace(ran, publish_seconds=time.monotonic() - computed),
-            )
-        except StatusConflictError as conflict:
-            logger.warning("%s was changed by somebody else while it ran: %s", execution_id, conflict)
-        except ExecutionCancelledError:
-            put_back(self.records, execution)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the record must say so and the worker must live
-            self._fail(execution, error)
         else:
-            size = published.publication
-            logger.info("%s completed: %d files, %d bytes at %s", execution.id, size.files, size.bytes, size.prefix)
-            self._clean_up(directory, published)
+            _Run(self, execution).to_its_end()
 
-    def _begin(self, execution: Execution) -> Execution:
+    def clean_up_left(self) -> None:
+        """Remove the output directories that a kill left behind although their publication was recorded."""
+        for execution_id in self.marks:
+            try:
+                execution = self.records.get(execution_id)
+            except RecordError:
+                continue
+            if execution.published is not None:
+                self.clean_up(execution_id, execution.published.storage_type == "server")
+
+    def abandon(self, execution: Execution) -> None:
+        """Remove what was published live of an execution that is not tried again."""
+        self.begin(self.output_root / execution.id, execution, afresh=False).abandon()
+
+    def clean_up(self, execution_id: str, is_publication: bool) -> None:
+        """Remove an output directory after it was published, unless it `is_publication` itself or is to be kept."""
+        directory = self.output_root / execution_id
+        try:
+            if not is_publication and not self.keep_local_output:
+                shutil.rmtree(directory)
+        except OSError as error:
+            logger.warning("%s is published and could not be removed (%s): remove it by hand", directory, error)
+        self.marks.remove(execution_id)
+
+    def patiently(self, execution_id: str, change: Callable[[], Execution]) -> Execution:
+        """Make a change, again and again while the records cannot be reached."""
+        # Hours of computing must not fail with a database that is away for a moment.
+        for seconds in self.record_waits:
+            try:
+                return change()
+            except ServiceUnavailableError as outage:
+                logger.warning("%s: its record is changed in %g seconds: %s", execution_id, seconds, outage)
+                time.sleep(seconds)
+        return change()
+
+    def _take(self, execution: Execution) -> Execution:
+        if execution.status is ExecutionStatus.PENDING_RESULTS and self.marks.holds(execution):
+            return execution
         started = utc_now()
         waited = max(0.0, (started - execution.created_at).total_seconds())
         return self.records.change(
@@ -106,65 +137,131 @@ class RunExecution:
             provenance=msgspec.structs.replace(surroundings(), queued_seconds=waited),
         )
 
-    def _compute(self, execution: Execution, directory: Path) -> Provenance:
+
+class _Run:
+    """One execution on its way."""
+
+    def __init__(self, means: RunExecution, execution: Execution) -> None:
+        self._means = means
+        self._execution = execution
+        self._id = execution.id
+        self._directory = means.output_root / execution.id
+        self._is_computed = execution.status is ExecutionStatus.PENDING_RESULTS
+        self._progress = Progress(self._save, execution.progress)
+        self._ongoing: Ongoing | None = None
+
+    def to_its_end(self) -> None:
+        execution = self._execution
+        done = "is published, and not computed again" if self._is_computed else "runs"
+        logger.info("%s %s: %s, attempt %d", self._id, done, execution.workflow_name, execution.attempt)
+        try:
+            with self._progress:
+                published = self._publish(self._begun() if self._is_computed else self._compute())
+        except StatusConflictError as conflict:
+            logger.warning("%s was changed by somebody else while it ran: %s", self._id, conflict)
+            self._abandon(only_if_ended=True)
+        except ExecutionCancelledError:
+            put_back(self._means.records, self._execution)
+            self._abandon()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the record must say so and the worker must live
+            self._fail(error)
+            self._abandon()
+        else:
+            reached("publish.recorded")
+            size = published.publication
+            logger.info("%s completed: %d files, %d bytes at %s", self._id, size.files, size.bytes, size.prefix)
+            self._means.clean_up(self._id, published.storage_type == "server")
+
+    def _begun(self) -> Ongoing:
+        self._ongoing = self._means.begin(self._directory, self._execution, afresh=not self._is_computed)
+        return self._ongoing
+
+    def _compute(self) -> Ongoing:
+        self._means.marks.remove(self._id)
         # What an earlier attempt left is not this attempt's output; the runner refuses what cannot be removed.
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
+        ongoing, runner, execution = self._begun(), self._means.runner, self._execution
         request = RunRequest(
             execution_id=execution.id,
             workflow=execution.workflow_name,
             parameters=execution.parameters,
-            output_directory=directory,
+            output_directory=self._directory,
+            sink=ongoing.sink(),
         )
-        ran = self.runner.run(request, lambda progress: self._record_progress(execution, progress))
-        return _with_waiting(ran, execution)
+        with ongoing.live(lambda: runner.pid, self._progress.publication):
+            ran = _with_waiting(runner.run(request, self._report), execution)
+        self._means.marks.set(execution)
+        self._is_computed = True
+        self._advance(ExecutionStatus.PENDING_RESULTS, provenance=ran)
+        return ongoing
 
-    def _record_progress(self, execution: Execution, progress: dict[str, Any]) -> None:
+    def _publish(self, ongoing: Ongoing) -> Published:
+        began = time.monotonic()
+        published = ongoing.finish(self._progress.publication)
+        ran = self._execution.provenance
+        took = time.monotonic() - began
+        self._advance(
+            ExecutionStatus.COMPLETED,
+            ended_at=utc_now(),
+            published=as_record(published, self._execution.attempt),
+            provenance=None if ran is None else msgspec.structs.replace(ran, publish_seconds=took),
+            progress=self._progress.end(),
+        )
+        return published
+
+    def _report(self, progress: dict[str, Any]) -> None:
         try:
-            current = self.records.set_progress(execution.id, execution.attempt, progress)
+            current = self._progress.workflow(progress)
         except ServiceUnavailableError as error:
             # Hours of computing are worth more than a line about them.
-            logger.warning("%s: its progress is not recorded: %s", execution.id, error)
+            logger.warning("%s: its progress is not recorded: %s", self._id, error)
             return
         if not current:
-            raise StatusConflictError(f"{execution.id} is not running in attempt {execution.attempt} any more")
+            raise StatusConflictError(f"{self._id} is not running in attempt {self._execution.attempt} any more")
 
-    def _advance(self, execution: Execution, to: ExecutionStatus, **fields: Any) -> Execution:
-        where: dict[str, Any] = {"expected": execution.status, "to": to, "attempt": execution.attempt}
-        return self._patiently(execution.id, lambda: self.records.change(execution.id, **where, **fields))
+    def _save(self, progress: dict[str, Any]) -> bool:
+        return self._means.records.set_progress(self._id, self._execution.attempt, progress)
 
-    def _patiently(self, execution_id: str, change: Callable[[], Execution]) -> Execution:
-        # Hours of computing must not fail with a database that is away for a moment.
-        for seconds in self.record_waits:
-            try:
-                return change()
-            except ServiceUnavailableError as outage:
-                logger.warning("%s: its record is changed in %g seconds: %s", execution_id, seconds, outage)
-                time.sleep(seconds)
-        return change()
+    def _advance(self, to: ExecutionStatus, **fields: Any) -> None:
+        now, records = self._execution, self._means.records
+        where: dict[str, Any] = {"expected": now.status, "to": to, "attempt": now.attempt}
+        self._execution = self._means.patiently(now.id, lambda: records.change(now.id, **where, **fields))
 
-    def _fail(self, execution: Execution, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         if isinstance(error, WorkflowFailedError | WorkflowLoadError) and error.traceback:
-            logger.error("%s failed: %s\n%s", execution.id, error, error.traceback)
+            logger.error("%s failed: %s\n%s", self._id, error, error.traceback)
         else:
-            logger.error("%s failed: %s", execution.id, error, exc_info=not isinstance(error, WildcastServerError))
+            logger.error("%s failed: %s", self._id, error, exc_info=not isinstance(error, WildcastServerError))
         reason = str(error) if isinstance(error, WildcastServerError) else f"{type(error).__name__}: {error}"
         ran = error.provenance if isinstance(error, WorkflowError) else None
-        known = execution.provenance if ran is None else _with_waiting(ran, execution)
+        known = self._execution.provenance if ran is None else _with_waiting(ran, self._execution)
         try:
-            self._advance(execution, ExecutionStatus.FAILED, ended_at=utc_now(), error_message=reason, provenance=known)
+            self._advance(ExecutionStatus.FAILED, ended_at=utc_now(), error_message=reason, provenance=known)
         except StatusConflictError as conflict:
-            logger.warning("%s was ended by somebody else: %s", execution.id, conflict)
+            logger.warning("%s was ended by somebody else: %s", self._id, conflict)
         except ServiceUnavailableError as outage:
             # An outage needs no traceback.
-            logger.warning("%s stays as it is recorded until the next start: %s", execution.id, outage)
+            logger.warning("%s stays as it is recorded until the next start: %s", self._id, outage)
 
-    def _clean_up(self, directory: Path, published: Published) -> None:
-        if published.storage_type == "server" or self.keep_local_output:
+    def _abandon(self, *, only_if_ended: bool = False) -> None:
+        """Give up what was published live of a computation that did not come to its end, or that nobody wants.
+
+        What was computed stays, on disk and in the store: publishing it again costs no computation.
+        """
+        if self._ongoing is None or (self._is_computed and not only_if_ended):
             return
+        if only_if_ended and not self._was_ended():
+            return
+        self._ongoing.abandon()
+
+    def _was_ended(self) -> bool:
+        """Whether somebody ended this very attempt; of another attempt, the prefix may be in use."""
         try:
-            shutil.rmtree(directory)
-        except OSError as error:
-            logger.warning("%s is published and could not be removed (%s): remove it by hand", directory, error)
+            now = self._means.records.get(self._id)
+        except WildcastServerError:
+            return False
+        ended = now.status.is_final and now.status is not ExecutionStatus.COMPLETED
+        return ended and now.attempt == self._execution.attempt
 
 
 def _with_waiting(ran: Provenance, execution: Execution) -> Provenance:
@@ -184,67 +281,3 @@ def as_record(published: Published, attempt: int) -> PublicationRecord:
         datasets=published.datasets,
         upload=published.upload,
     )
-
-
-def put_back(records: Records, execution: Execution) -> None:
-    """Queue an active execution again: the service interrupts it in order to stop, and its next start takes it up.
-
-    It stays in its attempt: stopping in order is no failure that counts.
-    """
-    try:
-        records.change(
-            execution.id,
-            expected=execution.status,
-            to=ExecutionStatus.QUEUED,
-            attempt=execution.attempt,
-            started_at=None,
-            progress=None,
-            provenance=None,
-        )
-    except StatusConflictError as conflict:
-        logger.warning("%s was changed by somebody else while it ran: %s", execution.id, conflict)
-    else:
-        logger.warning("%s was interrupted and waits for the next start", execution.id)
-
-
-def put_back_active(records: Records) -> None:
-    """Queue again what is still active although the service has to stop; what it does from now on counts no more."""
-    for execution in records.unfinished():
-        if execution.status is not ExecutionStatus.QUEUED:
-            put_back(records, execution)
-
-
-def resume_unfinished(records: Records, jobs: JobEngine) -> list[str]:
-    """Queue again what was waiting or active when the service last stopped; return the ids.
-
-    An execution that was active begins a new attempt, unless it has had `MAX_ATTEMPTS`: then it fails.
-    """
-    resumed = []
-    for execution in records.unfinished():
-        if execution.status is not ExecutionStatus.QUEUED and not _requeue(records, execution):
-            continue
-        jobs.enqueue(execution.id)
-        resumed.append(execution.id)
-    return resumed
-
-
-def _requeue(records: Records, execution: Execution) -> bool:
-    if execution.attempt >= MAX_ATTEMPTS:
-        records.change(
-            execution.id,
-            expected=execution.status,
-            to=ExecutionStatus.FAILED,
-            ended_at=utc_now(),
-            error_message=f"the service stopped {MAX_ATTEMPTS} times while it ran this; it is not tried again",
-        )
-        return False
-    records.change(
-        execution.id,
-        expected=execution.status,
-        to=ExecutionStatus.QUEUED,
-        new_attempt=execution.attempt + 1,
-        started_at=None,
-        progress=None,
-        provenance=None,
-    )
-    return True

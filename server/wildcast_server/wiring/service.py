@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,19 +16,23 @@ from wildcast_server.domain.execution import Execution
 from wildcast_server.domain.parameters import as_sentence, field_errors
 from wildcast_server.domain.registry import Registry
 from wildcast_server.errors import SettingsError, WildcastServerError
-from wildcast_server.jobs import DIALECT, InProcessJobs, JobEngine, Runner, probe
-from wildcast_server.metrics import Metrics
-from wildcast_server.publish import Published, publish_in_place
+from wildcast_server.jobs import DIALECT, InProcessJobs, JobEngine, Runner, SinkSpec, probe
+from wildcast_server.metrics import Metrics, TransferState
+from wildcast_server.publish import Publishing
 from wildcast_server.records import ObservedRecords, Records, SqlRecords, ensure_schema, open_engine
 from wildcast_server.settings import Settings, WorkflowSettings
 from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
 from wildcast_server.usecases.lookup import Lookup
+from wildcast_server.usecases.publication import Begin
+from wildcast_server.usecases.restart import put_back_active, resume_unfinished
 from wildcast_server.usecases.results import Results
-from wildcast_server.usecases.run import Publish, RunExecution, put_back_active, resume_unfinished
+from wildcast_server.usecases.run import RunExecution
 from wildcast_server.usecases.submit import Submit
-from wildcast_server.wiring.publishing import build_publisher, build_store_check
+from wildcast_server.wiring.publications import InPlace, InStore
+from wildcast_server.wiring.publishing import build_publisher, build_store_check, build_transfer
 from wildcast_server.wiring.stopping import StopRequestedError
+from wildcast_server.wiring.streaming import streaming_sink
 
 logger = logging.getLogger(__name__)
 
@@ -45,17 +49,19 @@ class PublicationPlaces:
 
     Parameters
     ----------
-    publish
-        Makes an output directory a publication of the storage type that is configured.
+    begin
+        Begins to make an output directory a publication of the storage type that is configured.
     stores
         Where those of each storage type lie; an earlier configuration may have used the other one.
     signer
         None where object storage is off.
     """
 
-    publish: Publish
+    begin: Begin
     stores: Mapping[StorageType, ObjectStore]
     signer: Signer | None
+    metrics: Metrics = field(default_factory=Metrics)
+    """Of the service, which publishing reports to."""
 
 
 class Service:
@@ -85,13 +91,13 @@ class Service:
         self._runner = build_runner(settings.workflows, every)
         self._jobs: JobEngine = InProcessJobs()
         # Last: nothing before it holds anything open, and nothing behind it fails.
-        metrics = Metrics()
+        metrics = places.metrics
         self.records = ObservedRecords(build_records(settings), metrics)
         metrics.watch(self.records.unfinished_counts)
         self._run = RunExecution(
             records=self.records,
             runner=self._runner,
-            publish=places.publish,
+            begin=places.begin,
             output_root=settings.output_dir,
             keep_local_output=settings.results.keep_local_output,
         )
@@ -117,7 +123,8 @@ class Service:
         """Begin to run what is queued, first of all what the last stop interrupted; workflows warm up meanwhile."""
         self._runner.warm_up()
         self._jobs.start(self._run)
-        resumed = resume_unfinished(self.records, self._jobs)
+        self._run.clean_up_left()
+        resumed = resume_unfinished(self.records, self._jobs, self._run.marks, self._run.abandon)
         if resumed:
             logger.info("taken up again: %s", ", ".join(resumed))
 
@@ -128,7 +135,7 @@ class Service:
             self._jobs.stop(0)
             self._runner.close(DRAIN_SECONDS)
             self._jobs.stop(PUBLISH_SECONDS)
-            put_back_active(self.records)
+            put_back_active(self.records, self._run.marks)
         finally:
             self.records.close()
 
@@ -152,17 +159,28 @@ def publication_places(settings: Settings, store: ObjectStore | None, signer: Si
     """Decide, by whether there is a `store`, how results are published."""
     local = open_store(settings.output_dir.as_uri(), StoreOptions())
     if store is None:
-        return PublicationPlaces(_in_place, {"server": local}, None)
-    publisher = build_publisher(settings, store)
+        return PublicationPlaces(InPlace, {"server": local}, None)
+    metrics = Metrics()
+    transfer = build_transfer(settings, store)
+    metrics.watch_transfer(
+        lambda: TransferState(
+            limit=transfer.budget.limit,
+            in_flight=transfer.budget.in_flight,
+            slow_downs=store.slow_downs,
+            retries=store.retries,
+        )
+    )
+    publisher = build_publisher(settings, store, transfer, metrics.transfer_observer)
 
-    def publish(directory: Path, execution: Execution) -> Published:
-        return publisher.publish(directory, execution.id, attempt=execution.attempt)
+    def sink(publishing: Publishing) -> SinkSpec | None:
+        ledger = publishing.streamed
+        return None if ledger is None else streaming_sink(settings, publishing.prefix, ledger)
 
-    return PublicationPlaces(publish, {"server": local, "s3": store}, signer)
+    def begin(directory: Path, execution: Execution, *, afresh: bool) -> InStore:
+        publishing = publisher.begin(directory, execution.id, attempt=execution.attempt, afresh=afresh)
+        return InStore(publishing, sink, publish_live=settings.results.publish_live)
 
-
-def _in_place(directory: Path, execution: Execution) -> Published:
-    return publish_in_place(directory, execution.id, attempt=execution.attempt)
+    return PublicationPlaces(begin, {"server": local, "s3": store}, signer, metrics)
 
 
 def load_registry(chosen: WorkflowSettings, stop: threading.Event | None = None) -> Registry:

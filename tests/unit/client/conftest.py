@@ -159,7 +159,7 @@ class FakeServer:
         self.submitted, self.paths, self.tokens, self.types = [], [], [], []
         self.statuses = ["completed"]
         self.error_message = None
-        self.progress = None
+        self.progress, self.progresses = None, []
         self.override = None
         self.storage_type, self.datasets = "s3", []
 
@@ -223,7 +223,7 @@ class FakeServer:
             "execution_id": self.id,
             "status": status,
             "position": None,
-            "progress": self.progress,
+            "progress": self.progresses.pop(0) if self.progresses else self.progress,
             "start_time": WHEN,
             "end_time": None,
             "execution_time_seconds": None,

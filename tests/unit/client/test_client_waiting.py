@@ -134,6 +134,68 @@ def test_a_bar_shows_steps_and_the_workflows_message(server, monkeypatch):
     assert "running, month 3, variable=t2m" in screen.getvalue()
 
 
+def _publication(done: int, **others: object) -> dict:
+    """Return a progress as the server sends it while files go up, after the workflow's own last step."""
+    whole = {"files_done": done // 10, "files_total": 400, "bytes_done": done * 10**6, "bytes_total": 4000 * 10**6}
+    rates = {"bytes_per_second": 125e6, "seconds_left": (4000 - done) / 125}
+    return {"progress": 1.0, "current_step": 6, "total_steps": 6, "publication": {**whole, **rates, **others}}
+
+
+def _drawn(server, monkeypatch, statuses: list[str], progresses: list[dict]) -> str:
+    """Wait with a bar, and return everything that it wrote."""
+    screen = io.StringIO()
+    monkeypatch.setattr("sys.stderr", screen)
+    server.statuses, server.progresses = statuses, progresses
+    server.client.submit("wf").wait(timeout=20, progress=True)
+    return screen.getvalue()
+
+
+def test_a_second_bar_shows_the_bytes_that_are_published(server, monkeypatch):
+    """After the workflow's own steps: bytes, files, the server's rate, and the time that is left."""
+    drawn = _drawn(server, monkeypatch, ["pending_results", "completed"], [_publication(1000)])
+    assert "6/6" in drawn
+    assert "wf, publishing:  25%" in drawn
+    assert "1.00G/4.00GB, 100 of 400 files, 125MB/s, 00:24 left" in drawn
+
+
+def test_the_bar_of_bytes_is_full_in_the_end(server, monkeypatch):
+    """Whatever the last look had seen: a completed execution is published whole."""
+    drawn = _drawn(server, monkeypatch, ["pending_results", "completed"], [_publication(3900), {}])
+    assert "publishing:  98%" in drawn
+    assert "publishing: 100%" in drawn.rpartition("98%")[2]
+
+
+def test_what_goes_up_while_the_workflow_computes_is_told_beside_its_steps(server, monkeypatch):
+    """Live publishing has no end yet that a bar could run to: the bytes stand behind the steps."""
+    progress = {**_publication(1500), "current_step": 2}
+    drawn = _drawn(server, monkeypatch, ["running", "completed"], [progress, {}])
+    assert "2/6" in drawn
+    assert "running, 1.50GB published" in drawn
+    assert "publishing:" not in drawn
+
+
+@pytest.mark.parametrize(
+    "publication",
+    [None, "s3", {"doi": "10.1/2"}, {"files_done": "many", "files_total": 1, "bytes_done": 1, "bytes_total": 1}],
+    ids=repr,
+)
+def test_a_server_that_does_not_tell_how_publishing_goes(server, monkeypatch, publication):
+    """Earth2Studio's knows nothing of it, and a workflow of its may call a field of its own so: no second bar."""
+    progress = {"progress": None, "current_step": 6, "total_steps": 6, "publication": publication}
+    assert "publishing:" not in _drawn(server, monkeypatch, ["pending_results", "completed"], [progress])
+
+
+def test_how_far_publishing_has_come_is_typed(server):
+    """A status has it as an object, without a look into dictionaries; None where there is none."""
+    server.statuses, server.progresses = ["pending_results"], [_publication(1000, seconds_left=None), None]
+    execution = server.client.submit("wf")
+    publishing = execution.status().publishing
+    assert (publishing.files_done, publishing.files_total) == (100, 400)
+    assert (publishing.bytes_done, publishing.bytes_total) == (10**9, 4 * 10**9)
+    assert (publishing.bytes_per_second, publishing.seconds_left) == (125e6, None)
+    assert execution.status().publishing is None
+
+
 def test_no_bar_is_drawn_where_nobody_looks(server, capsys):
     """Without a terminal nothing is written."""
     server.result()

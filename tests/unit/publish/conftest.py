@@ -7,6 +7,7 @@ import pytest
 
 from wildcast_server.publish import Publisher
 from wildcast_server.store import ObjectAttributes, ObjectInfo, ObjectRange, ObjectStore, ObjectStream, open_store
+from wildcast_server.store.base import UnfinishedUpload
 from wildcast_server.transfer import Transfer
 
 Change = Callable[[str, bytes], bytes | None]
@@ -64,10 +65,15 @@ class FaultyStore(ObjectStore):
         part_size: int,
         concurrency: int,
         attributes: ObjectAttributes | None = None,
+        if_absent: bool = False,
+        size: int | None = None,
     ) -> str | None:
+        assert not if_absent
         self.written.append(key)
         changed = (self.change(key, part) or b"" for part in parts)
-        return self.inner.put_parts(key, changed, part_size=part_size, concurrency=concurrency, attributes=attributes)
+        return self.inner.put_parts(
+            key, changed, part_size=part_size, concurrency=concurrency, attributes=attributes, size=size
+        )
 
     def head(self, key: str) -> ObjectInfo:
         return self.inner.head(key)
@@ -75,8 +81,14 @@ class FaultyStore(ObjectStore):
     def full_checksum(self, key: str) -> str | None:
         return self.inner.full_checksum(key)
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self.inner.list(prefix)
+    def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
+        return self.inner.list(prefix, after=after)
+
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        return self.inner.unfinished_uploads(prefix)
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        self.inner.abort_upload(upload)
 
     def delete(self, key: str) -> None:
         self.inner.delete(key)
@@ -101,8 +113,11 @@ def watched() -> FaultyStore:
 def publisher() -> Callable[..., Publisher]:
     """Make a publisher into a store, below ``outputs``."""
 
-    def make(store: ObjectStore, *, part_size: int = 5 << 20, prefix: str = "outputs") -> Publisher:
-        return Publisher(store, Transfer(store, max_concurrency=4, part_size=part_size), prefix=prefix)
+    def make(
+        store: ObjectStore, *, part_size: int = 5 << 20, prefix: str = "outputs", ledgers: Path | None = None
+    ) -> Publisher:
+        transfer = Transfer(store, max_concurrency=4, part_size=part_size)
+        return Publisher(store, transfer, prefix=prefix, ledgers=ledgers)
 
     return make
 

@@ -21,6 +21,7 @@ from wildcast_server.errors import (
     AccessDeniedError,
     EmptyOutputError,
     FileChangedError,
+    NoSuchBucketError,
     NotFoundError,
     PublicationError,
     UnpublishableFileError,
@@ -228,12 +229,12 @@ def test_a_flipped_bit_in_a_part_is_found_out(
 def test_a_trusted_store_is_verified_by_checksums(
     s3_endpoint: str, bucket: str, faulty: Any, publisher: MakePublisher, directory: Directory
 ):
-    """Where the store checks the CRC64NVME, nothing is read back but the manifest."""
+    """Where the store checks the CRC64NVME, nothing is read back."""
     options = StoreOptions(endpoint_url=s3_endpoint, trust_checksums=True)
     store = faulty(open_store(f"s3://{bucket}", options), checks=True)
     published = publisher(store).publish(directory({"large": bytes(12 << 20), "small": b"x"}), "run")
     assert published.publication.verified == "crc64nvme"
-    assert set(store.reads) == {manifest_key("outputs/run")}
+    assert store.reads == []
 
 
 def test_an_etag_that_is_no_md5_is_read_back(
@@ -248,8 +249,8 @@ def test_an_etag_that_is_no_md5_is_read_back(
             super().put(key, data, attributes)
             return fake
 
-        def list(self, prefix: str = "") -> Any:
-            for info in super().list(prefix):
+        def list(self, prefix: str = "", *, after: str | None = None) -> Any:
+            for info in super().list(prefix, after=after):
                 yield type(info)(info.key, info.size, fake, info.last_modified)
 
     kms = Kms(store.inner, md5=True)
@@ -306,7 +307,7 @@ def test_stopping_in_the_middle_leaves_no_manifest(watched: Any, publisher: Make
         pass
 
     def stop(progress: TransferProgress) -> None:
-        if progress.files_done == 10:
+        if 0 < progress.files_done < 24:
             raise Stop
 
     with pytest.raises(Stop):
@@ -329,7 +330,7 @@ def test_a_commit_never_replaces_another(watched: Any, publisher: MakePublisher,
 def test_a_bucket_that_does_not_exist(s3_endpoint: str, publisher: MakePublisher, directory: Directory):
     """A missing bucket is named as such."""
     store = open_store("s3://no-such-bucket-here", StoreOptions(endpoint_url=s3_endpoint))
-    with pytest.raises(UploadFailedError, match=r"no-such-bucket-here.*no such bucket"):
+    with pytest.raises((NoSuchBucketError, UploadFailedError), match=r"no-such-bucket-here.*no such bucket"):
         publisher(store).publish(directory(SMALL), "run")
 
 

@@ -219,7 +219,15 @@ def test_progress_of_another_attempt_is_dropped(records: Records, attempt: int):
     assert records.get(execution().id).progress is None
 
 
-def test_progress_is_dropped_unless_running(records: Records):
+def test_progress_is_recorded_while_results_are_pending(records: Records):
+    """How far publishing has come is told like the workflow's own progress."""
+    records.insert(execution())
+    advance(records, execution().id, S.RUNNING, S.PENDING_RESULTS)
+    assert records.set_progress(execution().id, 1, {"publication": {"files_done": 3}})
+    assert records.get(execution().id).progress == {"publication": {"files_done": 3}}
+
+
+def test_progress_is_dropped_unless_active(records: Records):
     """A report that comes late does not disturb the end, and one of nothing is no error."""
     records.insert(execution())
     advance(records, execution().id, S.RUNNING, S.FAILED)

@@ -283,6 +283,11 @@ def test_delete_prefix_refuses_everything(store: ObjectStore, prefix: str):
 def test_odd_names(store: ObjectStore, name: str):
     """Any legal name can be written, read, looked at, listed and deleted under exactly that name."""
     key = f"dir/{name}"
+    if store.uri.startswith("az:") and "\\" in name:
+        # There, it would be another name.
+        with pytest.raises(InvalidKeyError, match="backslash"):
+            store.put(key, b"")
+        return
     store.put(key, name.encode())
     assert store.get(key) == name.encode()
     assert store.head(key).key == key

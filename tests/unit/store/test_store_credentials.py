@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import pytest
 from wildcast_server.errors import AccessDeniedError
 from wildcast_server.store import StoreOptions, open_store
 from wildcast_server.store._s3_credentials import (
-    InlineCredentials,
-    ProfileCredentials,
-    credential_provider,
+    Credentials,
+    MissingCredentialsError,
+    RenewedCredentials,
+    credential_source,
     profile_in_play,
 )
 
@@ -47,28 +50,148 @@ def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_inline_comes_first(tmp_path: Path):
     """Configured keys win over environment and profile, and take no session token from elsewhere."""
     environment = {**ENVIRONMENT, "AWS_SESSION_TOKEN": "foreign", "AWS_PROFILE": "fixed", "HOME": str(tmp_path)}
-    provider = credential_provider(INLINE, environment)
-    assert isinstance(provider, InlineCredentials)
-    assert provider() == {"access_key_id": "id", "secret_access_key": "canary", "token": None, "expires_at": None}
-    assert "canary" not in repr(provider)
+    source = credential_source(INLINE, environment)
+    assert source() == Credentials("id", "canary")
+    assert source.for_driver() == {
+        "access_key_id": "id",
+        "secret_access_key": "canary",
+        "token": None,
+        "expires_at": None,
+    }
+    assert "canary" not in repr(source) + repr(source())
 
 
 def test_the_environment_comes_before_profiles(tmp_path: Path):
-    """Keys in the environment are left to obstore, even where a profile is named."""
-    assert credential_provider(StoreOptions(), {**ENVIRONMENT, "AWS_PROFILE": "x", "HOME": str(tmp_path)}) is None
+    """Keys in the environment are taken, with their token, even where a profile is named."""
+    environment = {**ENVIRONMENT, "AWS_SESSION_TOKEN": "token", "AWS_PROFILE": "x", "HOME": str(tmp_path)}
+    assert credential_source(StoreOptions(), environment)() == Credentials("id", "secret", "token")
 
 
-def test_without_anything_obstore_looks_further(tmp_path: Path):
-    """Web identity, container and instance are obstore's to find; boto3 is not asked."""
-    assert credential_provider(StoreOptions(), {"HOME": str(tmp_path), "AWS_ROLE_ARN": "arn:x"}) is None
-
-
+@pytest.mark.usefixtures("aws_files")
 @pytest.mark.parametrize("variable", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
-def test_a_named_profile(tmp_path: Path, variable: str):
-    """The environment names the profile."""
-    provider = credential_provider(StoreOptions(), {variable: "fixed", "HOME": str(tmp_path)})
-    assert isinstance(provider, ProfileCredentials)
-    assert provider.profile == "fixed"
+def test_a_named_profile(variable: str, monkeypatch: pytest.MonkeyPatch):
+    """The environment names the profile, which comes before web identity."""
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere")
+    monkeypatch.setenv(variable, "fixed")
+    assert credential_source(StoreOptions())().access_key_id == "FID"
+
+
+ENDS = "2099-01-01T00:00:00Z"
+GRANTED = (
+    "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>WID</AccessKeyId>"
+    "<SecretAccessKey>ws</SecretAccessKey><SessionToken>wt</SessionToken>"
+    f"<Expiration>{ENDS}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+).encode()
+HANDED_OUT = (
+    f'{{"Code": "Success", "AccessKeyId": "CID", "SecretAccessKey": "cs", "Token": "ct", "Expiration": "{ENDS}"}}'
+).encode()
+
+
+@pytest.mark.usefixtures("aws_files")
+def test_web_identity_comes_before_the_container(
+    tmp_path: Path, answering: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    """A pod's token is exchanged at the token service (IRSA), even where a container's service is announced."""
+    (tmp_path / "token").write_text("a token")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", answering(200, GRANTED, {"Content-Type": "text/xml"}))
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/")
+    assert credential_source(StoreOptions())() == Credentials("WID", "ws", "wt", datetime(2099, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.usefixtures("aws_files")
+def test_the_containers_service(tmp_path: Path, answering: Callable[..., str], monkeypatch: pytest.MonkeyPatch):
+    """A task (ECS) or pod (EKS Pod Identity) asks the service that its environment announces."""
+    (tmp_path / "token").write_text("a token")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", answering(200, HANDED_OUT))
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
+    assert credential_source(StoreOptions())() == Credentials("CID", "cs", "ct", datetime(2099, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.usefixtures("aws_files")
+def test_the_instances_service_is_the_last(answering: Callable[..., str], monkeypatch: pytest.MonkeyPatch):
+    """Where nothing else is, the instance's metadata service is asked; here it calls its token and role by one text."""
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", answering(200, HANDED_OUT))
+    assert credential_source(StoreOptions())().access_key_id == "CID"
+
+
+@pytest.mark.usefixtures("aws_files")
+def test_nothing_anywhere():
+    """Without any credentials the sentence says what to do."""
+    with pytest.raises(MissingCredentialsError, match="set them, or name a profile"):
+        credential_source(StoreOptions())()
+
+
+class Issuer:
+    """Hands out credentials of a short life, and counts."""
+
+    def __init__(self, life: float) -> None:
+        self.life = life
+        self.issued = 0
+        self.fails = False
+
+    def __call__(self) -> Credentials:
+        if self.fails:
+            raise MissingCredentialsError("the issuer is away")
+        self.issued += 1
+        ends = datetime.now(UTC) + timedelta(seconds=self.life)
+        return Credentials(f"id-{self.issued}", "secret", "token", ends)
+
+
+def test_credentials_of_a_short_life_are_handed_out_alive():
+    """Whoever asks, in whatever thread, gets some with life left, and the issuer is asked once a life at most."""
+    issuer = Issuer(0.6)
+    source = RenewedCredentials(issuer, "issuer")
+
+    def ask(_: int) -> list[float]:
+        until, left = time.monotonic() + 1.5, []
+        while time.monotonic() < until:
+            ends = source().expires_at
+            assert ends is not None
+            left.append((ends - datetime.now(UTC)).total_seconds())
+            time.sleep(0.001)
+        return left
+
+    with ThreadPoolExecutor(4) as pool:
+        assert min(min(left) for left in pool.map(ask, range(4))) > 0
+    assert issuer.issued <= 5
+
+
+def test_credentials_that_cannot_be_renewed_serve_to_their_end():
+    """While an issuer is away, what it handed out is used as long as it lives, and only then it is an error."""
+    issuer = Issuer(1.0)
+    source = RenewedCredentials(issuer, "issuer")
+    first = source()
+    issuer.fails = True
+    assert first.expires_at is not None
+    while (first.expires_at - datetime.now(UTC)).total_seconds() > 0.1:
+        assert source() == first
+        time.sleep(0.02)
+    time.sleep(0.2)
+    with pytest.raises(MissingCredentialsError, match="away"):
+        source()
+
+
+def test_what_a_store_calls_expired_is_renewed_once():
+    """Of many who complain of the same credentials, the first has them replaced, and the others get the new ones."""
+    source = RenewedCredentials(issuer := Issuer(3600), "issuer")
+    source()
+    complaint = time.monotonic()
+    assert source.renew(complaint)
+    assert source().access_key_id == "id-2"
+    assert source.renew(complaint)
+    assert (source().access_key_id, issuer.issued) == ("id-2", 2)
+
+
+def test_the_driver_asks_again():
+    """obstore, which keeps for ever what has no end, is never told of one that is more than a minute away."""
+    for life in (1.5, 3600.0):
+        ends = RenewedCredentials(Issuer(life), "issuer").for_driver()["expires_at"]
+        assert ends is not None
+        assert (ends - datetime.now(UTC)).total_seconds() <= min(life, 60)
 
 
 @pytest.mark.parametrize(
@@ -89,18 +212,19 @@ def test_the_default_profile(tmp_path: Path, text: str, profile: str | None):
 
 
 @pytest.mark.usefixtures("aws_files")
-def test_static_profiles_do_not_end():
+def test_static_profiles_do_not_end(monkeypatch: pytest.MonkeyPatch):
     """Keys written down in a profile have no expiry."""
-    credential = ProfileCredentials("fixed")()
-    assert (credential["access_key_id"], credential["expires_at"]) == ("FID", None)
+    monkeypatch.setenv("AWS_PROFILE", "fixed")
+    assert credential_source(StoreOptions())() == Credentials("FID", "fs")
 
 
 @pytest.mark.usefixtures("aws_files")
-def test_credentials_of_a_process_have_their_true_expiry():
+def test_credentials_of_a_process_have_their_true_expiry(monkeypatch: pytest.MonkeyPatch):
     """What a profile hands out for a time comes with the end that it said, so that it is renewed before."""
-    credential = ProfileCredentials("process")()
-    assert (credential["access_key_id"], credential.get("token")) == ("PID", "pt")
-    expires = credential["expires_at"]
+    monkeypatch.setenv("AWS_PROFILE", "process")
+    credentials = credential_source(StoreOptions())()
+    assert (credentials.access_key_id, credentials.token) == ("PID", "pt")
+    expires = credentials.expires_at
     assert expires is not None
     assert timedelta(minutes=50) < expires - datetime.now(UTC) <= timedelta(hours=1)
 

@@ -14,11 +14,13 @@ from obstore.exceptions import GenericError
 
 from wildcast_server.errors import (
     AccessDeniedError,
+    CredentialsExpiredError,
     InvalidKeyError,
     NetworkError,
     NoSuchBucketError,
     NotFoundError,
     RangeNotSatisfiableError,
+    SlowDownError,
     StoreError,
     StoreIoError,
 )
@@ -53,13 +55,18 @@ USES: dict[str, Callable[[ObjectStore], object]] = {
 }
 
 
+WITH_A_BODY = [name for name in USES if name not in ("head", "full_checksum")]
+"""The answer to a HEAD has none, and so no code."""
+
+
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
         (403, "AccessDenied", AccessDeniedError),
         (401, "Unauthorized", AccessDeniedError),
-        (503, "SlowDown", NetworkError),
+        (503, "SlowDown", SlowDownError),
+        (429, "TooManyRequests", SlowDownError),
         (500, "InternalError", NetworkError),
         (400, "InvalidRequest", StoreIoError),
     ],
@@ -73,7 +80,28 @@ def test_answers_of_a_store(answering: Answering, use: str, status: int, code: s
     assert caught.value.uri.startswith("s3://bucket/base")
 
 
-@pytest.mark.parametrize("use", [name for name in USES if name not in ("head", "full_checksum")])
+@pytest.mark.parametrize("use", WITH_A_BODY)
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "ExpiredToken", CredentialsExpiredError),
+        (403, "RequestTimeTooSkewed", CredentialsExpiredError),
+        (400, "RequestTimeout", NetworkError),
+        (400, "BadDigest", NetworkError),
+        (409, "ConditionalRequestConflict", NetworkError),
+        (404, "NoSuchUpload", NetworkError),
+        (503, "ServiceUnavailable", NetworkError),
+    ],
+)
+def test_what_may_pass(answering: Answering, use: str, status: int, code: str, kind: type[StoreError]):
+    """The store's own code tells what is worth another try, whatever status it comes with."""
+    store = _open(answering(status, _xml(code)))
+    with pytest.raises(kind) as caught:
+        USES[use](store)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("use", WITH_A_BODY)
 def test_a_missing_bucket(s3_endpoint: str, use: str):
     """A bucket that does not exist is told apart from an object that does not."""
     store = open_store("s3://no-such-bucket", StoreOptions(endpoint_url=s3_endpoint))

@@ -50,6 +50,8 @@ class WatchedStore(ObstoreStore):
         part_size: int,
         concurrency: int,
         attributes: ObjectAttributes | None = None,
+        if_absent: bool = False,
+        size: int | None = None,
     ) -> str | None:
         held: list[bytes] = []
 
@@ -66,7 +68,13 @@ class WatchedStore(ObstoreStore):
         self._hold(0, concurrency)
         try:
             etag = super().put_parts(
-                key, watched(), part_size=part_size, concurrency=concurrency, attributes=attributes
+                key,
+                watched(),
+                part_size=part_size,
+                concurrency=concurrency,
+                attributes=attributes,
+                if_absent=if_absent,
+                size=size,
             )
             self.puts.append(key)
             return etag

@@ -1,6 +1,8 @@
 """Uploading files: right bytes, bounds, failures, files that change."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -10,9 +12,16 @@ import boto3
 import obstore
 import pytest
 
-from wildcast_server.errors import AccessDeniedError, FileChangedError, UnpublishableFileError, UploadFailedError
+from wildcast_server.errors import (
+    AccessDeniedError,
+    FileChangedError,
+    NetworkError,
+    UnpublishableFileError,
+    UploadFailedError,
+)
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
-from wildcast_server.transfer import LocalFile, Transfer, TransferProgress, digest_files, read_back
+from wildcast_server.store._retry import RetryPolicy
+from wildcast_server.transfer import LocalFile, StoredFile, Transfer, TransferProgress, digest_files, read_back
 
 Output = Callable[..., list[LocalFile]]
 
@@ -88,7 +97,7 @@ def test_progress_reaches_the_total(watched: Any, output: Output):
     seen: list[TransferProgress] = []
     Transfer(watched, part_size=PART).upload(files, "p", seen.append)
     total = 2 * PART + 3
-    assert seen[-1] == TransferProgress(3, 3, total, total)
+    assert seen[-1] == TransferProgress(3, 3, total, total, seconds=seen[-1].seconds)
     assert [progress.bytes_done for progress in seen] == sorted(progress.bytes_done for progress in seen)
 
 
@@ -211,7 +220,7 @@ def test_a_disk_that_fails(watched: Any):
     """An input/output error while reading is named as such, with the file."""
     source = Path("/proc/self/mem")
     about = source.stat()
-    broken = LocalFile("broken", source, 0, about.st_mtime_ns, about.st_dev, about.st_ino)
+    broken = LocalFile("broken", str(source), 0, about.st_mtime_ns, about.st_dev, about.st_ino)
     with pytest.raises(UnpublishableFileError, match="broken cannot be read: Input/output error"):
         Transfer(watched).upload([broken], "p")
 
@@ -226,3 +235,147 @@ def test_digests_are_those_of_the_upload(watched: Any, output: Output):
 def test_nothing_to_upload(watched: Any):
     """No files are no objects."""
     assert Transfer(watched).upload([], "p") == []
+
+
+def test_each_acknowledged_file_is_told_at_once(watched: Any, output: Output):
+    """`on_stored` hears of every file with the local and the stored side, after the store has it."""
+    told: dict[str, tuple[LocalFile, StoredFile]] = {}
+
+    def on_stored(local: LocalFile, stored: StoredFile) -> None:
+        assert stored.key in watched.puts
+        told[local.path] = local, stored
+
+    files = output({"large": bytes(2 * PART), "a": b"1", "b": b""})
+    stored = Transfer(watched, part_size=PART).upload(files, "p", on_stored=on_stored)
+    assert told == {file.path: (file, result) for file, result in zip(files, stored, strict=True)}
+
+
+def test_what_on_stored_raises_ends_the_transfer(watched: Any, output: Output):
+    """A ledger on a full disk fails the upload, as it is."""
+
+    def on_stored(_local: LocalFile, _stored: StoredFile) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        Transfer(watched).upload(output({"a": b"1"}), "p", on_stored=on_stored)
+
+
+def test_a_multipart_upload_is_repeated_whole(watched: Any, output: Output):
+    """After an outage in the middle the file is read anew; its bytes, checksum and progress are right."""
+    data = os.urandom(3 * PART + 5)
+    files = output({"large": data})
+    failures = iter([None, NetworkError("p/large could not be written: connection reset", "memory:///p/large")])
+
+    def hook(_key: str) -> None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+
+    watched.hook = hook
+    seen: list[TransferProgress] = []
+    retry = RetryPolicy(20.0, first=0.001)
+    (stored,) = Transfer(watched, part_size=PART, max_concurrency=1, retry=retry).upload(files, "p", seen.append)
+    assert watched.get("p/large") == data
+    assert stored.crc64nvme == digest_files(files)[0].crc64nvme
+    counts = [progress.bytes_done for progress in seen]
+    assert counts == sorted(counts)
+    assert counts[-1] == len(data)
+
+
+def test_an_outage_that_lasts_fails_the_upload(watched: Any, output: Output):
+    """When the time for retries is over the last error goes on, with the file's name."""
+
+    def hook(key: str) -> None:
+        raise NetworkError(f"memory:///{key} could not be written: connection refused", f"memory:///{key}")
+
+    watched.hook = hook
+    with pytest.raises(UploadFailedError, match=r"large could not be uploaded: .*refused"):
+        Transfer(watched, part_size=PART, retry=RetryPolicy(0.05, first=0.01)).upload(
+            output({"large": bytes(2 * PART)}), "p"
+        )
+
+
+def test_progress_is_not_told_for_every_file(watched: Any, output: Output):
+    """Thousands of files are told of a few times a second, so that telling costs nothing."""
+    seen: list[TransferProgress] = []
+    Transfer(watched).upload(output({f"{n}": b"" for n in range(300)}), "p", seen.append)
+    assert seen[-1].files_done == 300
+    assert len(seen) <= 3 + seen[-1].seconds / 0.05
+
+
+BIG_FILE = """
+import resource, sys
+from pathlib import Path
+from wildcast_server.publish.scan import scan
+from wildcast_server.store import open_store
+from wildcast_server.store._obstore import ObstoreStore
+from wildcast_server.transfer import Transfer
+
+class Null(ObstoreStore):
+    def put_parts(self, key, parts, **options):
+        for part in parts:
+            pass
+        return None
+
+memory = open_store("memory://")
+Transfer(Null(memory.uri, memory._driver)).upload(scan(Path(sys.argv[1])), "p")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def _peak_memory(script: str, directory: Path) -> int:
+    done = subprocess.run([sys.executable, "-c", script, directory], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.long
+def test_a_20_gb_file_takes_no_more_memory(tmp_path: Path):
+    """A sparse file of 20 GB is uploaded with little more memory than one of 64 MB."""
+    peaks = []
+    for size in (64 << 20, 20_000_000_000):
+        root = tmp_path / str(size)
+        root.mkdir()
+        with (root / "file").open("wb") as file:
+            file.truncate(size)
+        peaks.append(_peak_memory(BIG_FILE, root))
+    assert peaks[1] <= peaks[0] + (32 << 20)
+
+
+MANY_FILES = """
+import resource, sys
+from pathlib import Path
+from wildcast_server.publish import Publisher
+from wildcast_server.store import StoreOptions, open_store
+from wildcast_server.transfer import Transfer
+
+options = StoreOptions(
+    endpoint_url=sys.argv[2], access_key_id="x", secret_access_key="y", trust_checksums=True
+)
+store = open_store("s3://bench", options)
+published = Publisher(store, Transfer(store), prefix="outputs").publish(Path(sys.argv[1]), "run")
+assert published.publication.files == 100_000
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+keys = [info.key for info in store.list("outputs/run")]
+assert len(keys) == len(set(keys)) == 100_001, len(keys)
+print(peak)
+"""
+ENDPOINT = Path(__file__).parents[3] / "benchmarks/s3_endpoint.py"
+
+
+@pytest.mark.long
+def test_100_000_files_fit_into_300_mb(tmp_path: Path):
+    """100,000 files of 4 kB are published within 300 MB, each key once."""
+    block = os.urandom(4000)
+    for number in range(100_000):
+        directory = tmp_path / f"{number // 1000:03}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"{number:06}").write_bytes(block)
+    with subprocess.Popen([sys.executable, ENDPOINT], stdout=subprocess.PIPE, text=True) as endpoint:
+        try:
+            assert endpoint.stdout is not None
+            url = f"http://127.0.0.1:{int(endpoint.stdout.readline())}"
+            done = subprocess.run(
+                [sys.executable, "-c", MANY_FILES, tmp_path, url], capture_output=True, text=True, check=True
+            )
+        finally:
+            endpoint.terminate()
+    assert int(done.stdout) < 300_000_000

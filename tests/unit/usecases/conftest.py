@@ -1,6 +1,7 @@
 """Use cases on records in memory, with small doubles of the ports beside them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class ScriptedRunner:
 
     script: Callable[[RunRequest, Callable[[dict[str, Any]], None]], None]
     requests: list[RunRequest] = field(default_factory=list)
+    pid: int | None = None
 
     def run(self, request: RunRequest, on_progress: Callable[[dict[str, Any]], None]) -> Provenance:
         self.requests.append(request)
@@ -84,6 +86,40 @@ def manifest_of(name: str, attempt: int) -> Manifest:
 def publish_nowhere(_directory: Path, execution: Execution) -> Published:
     """Say that everything was published."""
     return Published.of(manifest_of(execution.id, execution.attempt), f"outputs/{execution.id}")
+
+
+@dataclass
+class PlainPublication:
+    """A publication of which only the end counts, as a test's function makes it."""
+
+    publish: Callable[[Path, Execution], Published]
+    directory: Path
+    execution: Execution
+    journal: list[str]
+
+    def sink(self) -> None:
+        return None
+
+    def live(self, group: Callable[[], int | None], on_progress: Any) -> Any:  # noqa: ARG002 - the port's
+        return nullcontext()
+
+    def finish(self, on_progress: Any) -> Published:  # noqa: ARG002 - the port's
+        return self.publish(self.directory, self.execution)
+
+    def abandon(self) -> None:
+        self.journal.append("abandoned")
+
+
+@dataclass
+class PlainBegin:
+    """Begins publications that a function makes, and notes what becomes of them."""
+
+    publish: Callable[[Path, Execution], Published]
+    journal: list[str] = field(default_factory=list)
+
+    def __call__(self, directory: Path, execution: Execution, *, afresh: bool) -> PlainPublication:
+        self.journal.append("afresh" if afresh else "again")
+        return PlainPublication(self.publish, directory, execution, self.journal)
 
 
 @pytest.fixture
@@ -150,6 +186,7 @@ def run_with(records, tmp_path) -> Iterator[Callable[..., RunExecution]]:
 
     def build(script: Any = lambda *_: None, publish: Any = publish_nowhere, **options: Any) -> RunExecution:
         values = {"records": records, "output_root": tmp_path / "outputs", "keep_local_output": False}
-        return RunExecution(runner=ScriptedRunner(script), publish=publish, **(values | options))
+        values["begin"] = PlainBegin(publish)
+        return RunExecution(runner=ScriptedRunner(script), **(values | options))
 
     return build

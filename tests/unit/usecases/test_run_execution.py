@@ -21,7 +21,7 @@ from wildcast_server.errors import (
 )
 from wildcast_server.publish import Published
 from wildcast_server.records import MemoryRecords
-from wildcast_server.usecases.run import MAX_ATTEMPTS, put_back_active, resume_unfinished
+from wildcast_server.usecases.restart import MAX_ATTEMPTS, put_back_active, resume_unfinished
 
 
 def write_output(request, _on_progress):

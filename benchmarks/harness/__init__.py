@@ -1,0 +1,1 @@
+"""What the benchmarks of publishing to S3 share."""

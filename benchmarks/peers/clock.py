@@ -1,0 +1,39 @@
+"""The stop-watch of a driver: it starts when the harness says so, after the imports.
+
+The standard library alone: peers run in an environment of their own.
+"""
+
+import json
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+BUCKET = "bench"
+
+
+def measured(work: Callable[[], object]) -> None:
+    """Say that we are ready, wait for the word, do the work, print what it cost as one JSON line."""
+    print("ready", flush=True)
+    if not sys.stdin.readline():
+        raise SystemExit("the harness is gone")
+    cpu, began = _cpu_seconds(), time.perf_counter()
+    result = work()
+    seconds, used = time.perf_counter() - began, _cpu_seconds() - cpu
+    print(json.dumps({"seconds": seconds, "cpu": used, "peak": peak_memory(), "result": result}), flush=True)
+
+
+def peak_memory() -> int:
+    """Return this process's largest resident set, in bytes (proc(5): VmHWM; getrusage's would count the parent's)."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    if found is None:
+        raise SystemExit("peak memory is measured on Linux only")
+    return int(found[1]) * 1024
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the children that it has waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime

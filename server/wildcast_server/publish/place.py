@@ -1,0 +1,81 @@
+"""Choose the prefix of a publication: the first that is free."""
+
+from wildcast.contract.naming import join_key
+from wildcast_server.errors import NotFoundError
+from wildcast_server.publish.claim import Claim
+from wildcast_server.publish.manifests import manifest_key
+from wildcast_server.store.base import ObjectStore
+
+
+class Place:
+    """Looks at ``<base>/<name>``, ``<base>/<name>-2`` and so on, one at a time, as far as it is asked to.
+
+    A prefix is free if no publication was committed there, and, where there is an owner, no other one claims it.
+
+    Parameters
+    ----------
+    owner
+        For whom to claim the prefix; None if nobody else can have the name.
+    """
+
+    def __init__(self, store: ObjectStore, base: str, name: str, owner: str | None) -> None:
+        self._store = store
+        self._base = base
+        self._name = name
+        self._owner = owner
+        self._claim: Claim | None = None
+        self.occupied: list[str] = []
+        """What was looked at and cannot be had, in order."""
+        self.chosen: str | None = None
+        """The free one, if it was found."""
+
+    @property
+    def next(self) -> str:
+        """The prefix that `look` looks at."""
+        number = len(self.occupied) + 1
+        return join_key(self._base, self._name if number == 1 else f"{self._name}-{number}")
+
+    def look(self) -> bool:
+        """Look at one prefix more; whether it is free, and chosen."""
+        prefix = self.next
+        if self.is_published(prefix) or not self._take(prefix):
+            self.occupied.append(prefix)
+            return False
+        self.chosen = prefix
+        return True
+
+    def is_published(self, prefix: str) -> bool:
+        """Whether there is a manifest at `prefix`."""
+        try:
+            self._store.head(manifest_key(prefix))
+        except NotFoundError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give back what was chosen, and its claim. Idempotent."""
+        self.chosen = None
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.release()
+
+    def release_left(self, prefix: str) -> None:
+        """Give back the claim that a killed publisher of the same owner left at a prefix which it had committed."""
+        if self._owner is not None:
+            claim = Claim.held(self._store, prefix, self._owner)
+            if claim is not None:
+                claim.release()
+
+    def _take(self, prefix: str) -> bool:
+        """Claim a prefix, if there is an owner to claim it for; say whether it may be written."""
+        if self._owner is None:
+            return True
+        claim = Claim.take(self._store, prefix, self._owner)
+        if claim is None:
+            return False
+        # Somebody may have published there, and released the claim, since we looked.
+        if self.is_published(prefix):
+            claim.release()
+            return False
+        self._claim = claim
+        return True

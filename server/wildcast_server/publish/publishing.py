@@ -1,0 +1,387 @@
+"""One publication while it is made: begun, uploaded, verified, committed, in this order and no other."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as WaitedTooLongError
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+
+from wildcast.contract.manifest import Manifest, ManifestError
+from wildcast.contract.naming import is_metadata, join_key
+from wildcast.contract.wire import Upload
+from wildcast_server.errors import NetworkError, NotFoundError, PublicationError, StoreError, VerificationFailedError
+from wildcast_server.failpoints import reached
+from wildcast_server.publish.claim import claim_key
+from wildcast_server.publish.ledgers import Acknowledged, Ledgers, remove
+from wildcast_server.publish.live import LiveUploads
+from wildcast_server.publish.manifests import commit, read_manifest, rows_of
+from wildcast_server.publish.output import Output, prepare
+from wildcast_server.publish.place import Place
+from wildcast_server.publish.published import Clock, Published
+from wildcast_server.publish.resume import Begun, find_held, is_anything_below, sweep
+from wildcast_server.publish.tally import Overall, Sent
+from wildcast_server.publish.verify import is_intact, verify
+from wildcast_server.store.base import ObjectStore
+from wildcast_server.transfer.digest import digest_files
+from wildcast_server.transfer.engine import Transfer
+from wildcast_server.transfer.files import LocalFile, ProgressCallback, StoredFile
+from wildcast_server.transfer.ledger import LedgerRow, read_ledger
+from wildcast_server.transfer.pool import for_each
+
+_log = logging.getLogger(__name__)
+
+_SIDE_BY_SIDE = 4
+"""Threads that look at the store while the directory is scanned."""
+
+_ABANDON_SECONDS = 10.0
+"""How long to wait for a store from which something is to be removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What a publisher publishes with."""
+
+    store: ObjectStore
+    transfer: Transfer
+    gentle: Transfer
+    """For uploads while a workflow computes."""
+    prefix: str
+    ledgers: Ledgers
+    observe: Callable[[], ProgressCallback] | None
+    """Makes the observer of one publication."""
+    clock: Clock
+    stopwatch: Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be published, and as what."""
+
+    directory: Path
+    name: str
+    attempt: int
+    owner: str | None
+    afresh: bool
+    """Whether the directory is still to be written, so that nothing of an earlier attempt counts."""
+
+
+class Publishing:
+    """A publication that has begun; `Publisher.begin` makes it, and `finish` or `abandon` ends it.
+
+    Where it goes is looked up in the background from the beginning on. If the store fails meanwhile, the next who needs
+    the answer asks again.
+    """
+
+    def __init__(self, means: Means, wanted: Wanted) -> None:
+        self._means = means
+        self._wanted = wanted
+        self._place = Place(means.store, means.prefix, wanted.name, wanted.owner)
+        self._acknowledged = Acknowledged(None)
+        self._begun = Begun()
+        self._sent = Sent(means.observe() if means.observe is not None else None)
+        self._lock = RLock()
+        self._threads = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="publish")
+        self._opening: Future[None] = self._threads.submit(self._open)
+
+    @property
+    def prefix(self) -> str:
+        """Where the objects go; waits for the store if that is not known yet.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be asked.
+        """
+        self._wait()
+        with self._lock:
+            while self._place.chosen is None:
+                self._look()
+            return self._place.chosen
+
+    @property
+    def streamed(self) -> Path | None:
+        """The ledger of what this attempt's workflow writes into the store itself; None if no ledger is kept."""
+        ledgers, prefix = self._means.ledgers, join_key(self._means.prefix, self._wanted.name)
+        # Who publishes a directory by hand does not know which attempt wrote it.
+        found = ledgers.last_streamed(prefix) if self._wanted.owner is not None else None
+        return found or ledgers.streamed(prefix, self._wanted.attempt)
+
+    def is_open(self, seconds: float) -> bool:
+        """Wait so long for the store at most; whether `prefix` is known."""
+        try:
+            self._opening.result(seconds)
+        except (StoreError, WaitedTooLongError):
+            return False
+        return self._place.chosen is not None
+
+    def live(
+        self, group: Callable[[], int | None], on_progress: ProgressCallback | None = None
+    ) -> AbstractContextManager[object]:
+        """Upload what has settled in the directory, gently, for as long as the context is open.
+
+        What fails is logged and tried again, here or when the publication is finished.
+
+        Parameters
+        ----------
+        group
+            Returns the process group of those who write, or None if there is none now.
+        on_progress
+            Told what was uploaded, of what was seen so far.
+        """
+        return LiveUploads(self._wanted.directory, self._upload_live, self._is_uploaded, group, on_progress)
+
+    def finish(self, on_progress: ProgressCallback | None = None) -> Published:
+        """Publish what the directory holds now and what was streamed, as `Publisher.publish` does, and raise alike."""
+        try:
+            # Meanwhile the store is looked at.
+            output = prepare(self._wanted.directory, self._read_streamed())
+            return self._finish(output, on_progress)
+        except Exception as error:
+            self._tidy(error)
+            raise
+        finally:
+            self._close()
+
+    def abandon(self) -> None:
+        """Remove what was written into the store, as far as it lets us; nothing is published."""
+        try:
+            # Whoever has not found out where to write has written nothing.
+            if self.is_open(_ABANDON_SECONDS):
+                self._clear(self.prefix, self._acknowledged)
+        except StoreError as error:
+            _log.warning("%s: what was uploaded before the end stays in the store: %s", self._wanted.name, error)
+        finally:
+            self._close()
+
+    def _wait(self) -> None:
+        with self._lock:
+            if self._opening.done() and self._opening.exception() is not None:
+                self._opening = self._threads.submit(self._open)
+            opening = self._opening
+        opening.result()
+
+    def _open(self) -> None:
+        # Whether the store checks what it is sent may take a request of its own: asked now, it is known in time.
+        self._threads.submit(lambda: self._means.store.checks_crc64nvme)
+        if self._place.chosen is None:
+            self._look()
+
+    def _look(self) -> None:
+        """Look at one prefix more, and find out what is below it if it is free."""
+        means, place, prefix = self._means, self._place, self._place.next
+        acknowledged = Acknowledged(means.ledgers.uploaded(prefix))
+        begun = self._wanted.attempt > 1 or acknowledged.is_on_disk or self._has_streamed()
+        in_doubt = not begun and (self._wanted.owner is not None or acknowledged.path is None)
+        found = self._threads.submit(is_anything_below, means.store, prefix) if in_doubt else None
+        if not place.look():
+            return
+        try:
+            if begun or (found is not None and found.result()):
+                self._take_up(prefix, acknowledged)
+        except BaseException:
+            # Looked at again, from the beginning.
+            place.release()
+            raise
+        acknowledged.open()
+        self._acknowledged = acknowledged
+        reached("publish.begun")
+
+    def _take_up(self, prefix: str, acknowledged: Acknowledged) -> None:
+        if self._wanted.afresh:
+            self._clear(prefix, acknowledged)
+            return
+        swept = self._threads.submit(sweep, self._means.store, prefix)
+        listed = {info.key: info for info in self._means.store.list(prefix)}
+        self._begun = Begun(acknowledged.read(), listed)
+        swept.result()
+
+    def _clear(self, prefix: str, acknowledged: Acknowledged) -> None:
+        store = self._means.store
+        sweep(store, prefix)
+        keys = [info.key for info in store.list(prefix) if info.key != claim_key(prefix)]
+        for_each(store.delete, keys, self._means.transfer.budget)
+        # Last: while there is a ledger, the next attempt knows that something may be there.
+        acknowledged.remove()
+        remove(self.streamed)
+
+    def _has_streamed(self) -> bool:
+        return self.streamed is not None and self.streamed.exists()
+
+    def _read_streamed(self) -> dict[str, LedgerRow]:
+        try:
+            return {} if self.streamed is None else read_ledger(self.streamed)
+        except NotADirectoryError:
+            return {}
+        except OSError as error:
+            # Without it, what the workflow streamed would be taken for leftovers.
+            raise PublicationError(f"the ledger of what was streamed cannot be read, publish again: {error}") from error
+
+    def _stored(self, local: LocalFile, stored: StoredFile) -> None:
+        self._acknowledged.add(local, stored)
+        self._sent.add(1, stored.size)
+
+    def _upload_live(self, files: Sequence[LocalFile], go_on: Callable[[], None]) -> None:
+        def stored(local: LocalFile, file: StoredFile) -> None:
+            self._stored(local, file)
+            go_on()
+
+        self._means.gentle.upload(files, self.prefix, lambda _progress: go_on(), on_stored=stored)
+
+    def _is_uploaded(self, file: LocalFile) -> bool:
+        row = self._acknowledged.rows.get(file.path)
+        return row is not None and row.is_of(file)
+
+    def _finish(self, output: Output, on_progress: ProgressCallback | None) -> Published:
+        self._wait()
+        place = self._destination(output)
+        if isinstance(place, Published):
+            return place
+        began = self._means.stopwatch()
+        stored = self._upload(output, place, on_progress)
+        manifest = self._verified(output, place, stored)
+        commit(self._means.store, place, manifest)
+        reached("publish.committed")
+        seconds = self._means.stopwatch() - began
+        self._forget()
+        speed = manifest.bytes / seconds if seconds > 0 else 0.0
+        return Published.of(manifest, place, upload=Upload(seconds=seconds, bytes_per_second=speed))
+
+    def _destination(self, output: Output) -> str | Published:
+        """Return the first prefix that is free, unless one before it holds these very files."""
+        for number in range(1_000_000):
+            with self._lock:
+                while len(self._place.occupied) <= number and self._place.chosen is None:
+                    self._look()
+            if number == len(self._place.occupied):
+                break
+            published = self._published(output, self._place.occupied[number])
+            if published is not None:
+                if self._place.chosen is not None:
+                    self._clear(self._place.chosen, self._acknowledged)
+                return published
+        return self.prefix
+
+    def _published(self, output: Output, prefix: str) -> Published | None:
+        """Return what is published at `prefix`, if it is these very files."""
+        try:
+            manifest = read_manifest(self._means.store, prefix)
+        except NotFoundError:
+            _log.warning(
+                "%s is being published by somebody else, or was interrupted; another prefix is used "
+                "(if nobody does, delete %s)",
+                prefix,
+                claim_key(prefix),
+            )
+            return None
+        except ManifestError as error:
+            _log.warning("%s is left as it is, and another prefix used: %s", prefix, error)
+            return None
+        return Published.of(manifest, prefix) if self._is_same(output, prefix, manifest) else None
+
+    def _is_same(self, output: Output, prefix: str, manifest: Manifest) -> bool:
+        if [(row.path, row.size) for row in manifest.rows] != output.sizes():
+            return False
+        acknowledged = Acknowledged(self._means.ledgers.uploaded(prefix))
+        sums = _checksums(output, acknowledged.read())
+        if any(row.crc64nvme != sums[row.path] for row in manifest.rows):
+            return False
+        if not is_intact(self._means.store, prefix, manifest):
+            _log.warning("%s has lost objects since it was published; another prefix is used", prefix)
+            return False
+        if acknowledged.is_on_disk:
+            # Whoever committed it was killed before all was tidied up.
+            self._place.release_left(prefix)
+            acknowledged.remove()
+            remove(self.streamed)
+        return True
+
+    def _upload(self, output: Output, prefix: str, on_progress: ProgressCallback | None) -> list[StoredFile]:
+        stored = {row.path: row.stored(join_key(prefix, row.path)) for row in output.streamed}
+        stored |= self._held(output, prefix)
+        overall = Overall(output, stored, on_progress, self._means.stopwatch)
+        missing = [file for file in output.files if file.path not in stored]
+        for wanted, failpoint in ((False, "publish.data-stored"), (True, "publish.metadata-stored")):
+            files = [file for file in missing if is_metadata(file.path) is wanted]
+            if files:
+                sent = self._means.transfer.upload(files, prefix, overall.of(files), on_stored=self._stored)
+                stored |= {file.path: file for file in sent}
+            reached(failpoint)
+        return [stored[path] for path, _ in output.sizes()]
+
+    def _held(self, output: Output, prefix: str) -> dict[str, StoredFile]:
+        """Return what need not be sent: what this process has seen acknowledged, and what the store held before."""
+        rows = self._acknowledged.rows
+        held = {
+            file.path: rows[file.path].stored(join_key(prefix, file.path))
+            for file in output.files
+            if self._is_uploaded(file)
+        }
+        if self._begun.listed:
+            others = [file for file in output.files if file.path not in rows]
+            found = find_held(self._means.store, prefix, others, self._begun, self._means.transfer.budget)
+            self._sent.add(len(found), sum(file.size for file in found.values()), skipped=True)
+            held |= found
+        return held
+
+    def _verified(self, output: Output, prefix: str, stored: list[StoredFile]) -> Manifest:
+        means, wanted = self._means, self._wanted
+        unchanged = self._threads.submit(output.check_unchanged)
+        # An upload whose beginning was never answered is known to the store alone.
+        may_be_left = bool(output.streamed) or any(file.is_multipart for file in stored)
+        swept = self._threads.submit(sweep, means.store, prefix) if may_be_left else None
+        try:
+            verified = verify(means.store, prefix, stored, means.transfer.budget)
+        except VerificationFailedError as error:
+            # Publishing again sends them again.
+            self._acknowledged.forget(key.removeprefix(f"{prefix}/") for key in error.keys)
+            raise
+        unchanged.result()
+        if swept is not None:
+            swept.result()
+        reached("publish.verified")
+        for_each(means.store.delete, verified.extra, means.transfer.budget)
+        reached("publish.swept")
+        return Manifest.of(
+            rows_of(stored),
+            execution=wanted.name,
+            attempt=wanted.attempt,
+            created_at=means.clock(),
+            verified=verified.how,
+            datasets=output.datasets,
+        )
+
+    def _tidy(self, error: Exception) -> None:
+        """After a failure, leave no multipart upload behind; what is stored stays for the next try."""
+        if self._place.chosen is None or isinstance(error.__cause__ or error, NetworkError):
+            # Who cannot be reached needs no more patience; the ledger tells the next try to sweep.
+            return
+        try:
+            sweep(self._means.store, self._place.chosen)
+        except StoreError as failure:
+            _log.warning("multipart uploads below %s may not have been ended: %s", self._place.chosen, failure)
+
+    def _forget(self) -> None:
+        self._acknowledged.remove()
+        remove(self.streamed)
+
+    def _close(self) -> None:
+        self._sent.tell()
+        self._acknowledged.close()
+        self._place.release()
+        self._threads.shutdown(wait=False)
+
+
+def _checksums(output: Output, rows: Mapping[str, LedgerRow]) -> dict[str, str]:
+    """Return each file's checksum; only what the ledger does not know has to be read."""
+    sums = {row.path: row.crc64nvme for row in output.streamed}
+    unread = []
+    for file in output.files:
+        row = rows.get(file.path)
+        if row is not None and row.is_of(file):
+            sums[file.path] = row.crc64nvme
+        else:
+            unread.append(file)
+    return sums | {file.path: file.crc64nvme for file in digest_files(unread)}

@@ -1,0 +1,213 @@
+"""How many requests to have in flight: a number, or what measuring finds to be the best one."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_log = logging.getLogger(__name__)
+
+FIRST = 16
+"""Requests in flight at first: the best number where there is no latency, and few for any store."""
+
+MOST = 256
+"""Requests in flight at most."""
+
+_ROUND = 0.02
+"""What a measurement lasts at least, in seconds; and at least until as many requests have ended as may be in flight."""
+
+_BUSY = 0.65
+"""CPU seconds a second from which on more requests would only wait for this process itself."""
+
+_IDLE = 0.35
+"""CPU seconds a second below which it is the latency alone that we wait for, so that the step may be the largest."""
+
+_LARGEST_STEP, _SMALLEST_STEP = 16.0, 2.0
+"""By which the number is multiplied at once."""
+
+_GAIN = 1.1
+"""A step is worth it if throughput grew by this factor at least."""
+
+_HEADROOM = 1.5
+"""Requests in flight for each that the latency without a queue asks for (Little's law)."""
+
+_PATIENCE, _LONGEST_PATIENCE = 1.0, 30.0
+"""Seconds until growing is tried once more after it was of no use; doubled each time."""
+
+_RECOVERY = 1.0
+"""Seconds without SlowDown after which an eighth more is allowed again."""
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    limit: int
+    latency: float
+    """Mean seconds a request."""
+    bytes_each: float
+
+    @property
+    def requests(self) -> float:
+        """In a second, as all of `limit` are always in flight (Little's law)."""
+        return self.limit / self.latency
+
+    def gain_over(self, other: "_Measurement") -> float:
+        """By which factor throughput is higher, in requests or in bytes, whichever grew more."""
+        requests = self.requests / other.requests
+        return max(requests, requests * self.bytes_each / other.bytes_each) if other.bytes_each else requests
+
+
+class FixedLimit:
+    """A number of requests in flight that stays as it is.
+
+    Parameters
+    ----------
+    limit
+        Requests.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def ended(self, began: float, size: int, in_flight: int) -> bool:
+        """Take in that a request has ended; say whether `limit` changed."""
+        del began, size, in_flight
+        return False
+
+
+class AutoLimit:
+    """A number of requests in flight that follows what the store, the way there and this machine can do.
+
+    It begins with 16. When as many requests have ended, the CPU time that they took and the time that they waited tell
+    how many more would fit, and the number is multiplied by 2 to 16. While throughput grows so does the number; when it
+    does not, it returns to what throughput needs, and growing is tried again later. Each time that the store asks for
+    fewer requests (503 SlowDown) the number is halved, and grows by an eighth a second from then on.
+
+    It is no thread's own: whoever calls it holds a lock.
+
+    Parameters
+    ----------
+    first, most
+        Requests in flight at first, and at most.
+    slow_downs
+        Tells how often the store has asked for fewer requests so far.
+    clock, cpu
+        Tell the time, and the CPU time of this process, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        first: int = FIRST,
+        most: int = MOST,
+        slow_downs: Callable[[], int] = lambda: 0,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        self.limit = min(first, most)
+        self._most = most
+        self._slow_downs = slow_downs
+        self._clock, self._cpu = clock, cpu
+        self._best: _Measurement | None = None
+        self._growing = True
+        self._was_slowed = self._is_settled = False
+        self._patience = _PATIENCE
+        self._rest_until = 0.0
+        self._seen = slow_downs()
+        self._forgive = False
+        self._restart(-1.0)
+
+    def ended(self, began: float, size: int, in_flight: int) -> bool:
+        """Take in that a request has ended; say whether `limit` changed.
+
+        Parameters
+        ----------
+        began
+            When, by the clock.
+        size
+            Of its body, in bytes.
+        in_flight
+            Requests, this one included.
+        """
+        now = self._clock()
+        if self._since < 0:
+            self._restart(began)
+        if began < self._since:
+            return False
+        if not self._count and self._forgive:
+            # They answered requests from before the last cut.
+            self._seen, self._forgive = self._slow_downs(), False
+        self._count += 1
+        self._waited += now - began
+        self._bytes += size
+        self._filled += in_flight >= self.limit
+        if self._slow_downs() > self._seen:
+            return self._slow_down(now)
+        if self._count < self.limit or now - self._since < _ROUND:
+            return False
+        return self._decide(now)
+
+    def _restart(self, now: float) -> None:
+        self._since = now
+        self._began_cpu = self._cpu()
+        self._count = self._bytes = self._filled = 0
+        self._waited = 0.0
+
+    def _slow_down(self, now: float) -> bool:
+        self._was_slowed = True
+        self._rest_until = now + _RECOVERY
+        changed = self._set(max(1, self.limit // 2), now, "the store asks for fewer requests")
+        self._seen, self._forgive = self._slow_downs(), True
+        return changed
+
+    def _decide(self, now: float) -> bool:
+        measured = _Measurement(self.limit, max(self._waited / self._count, 1e-6), self._bytes / self._count)
+        load = (self._cpu() - self._began_cpu) / (now - self._since)
+        # Where files or memory kept fewer in flight than allowed, the limit is not what decides.
+        filled = self._filled >= self._count // 2
+        if not filled or now < self._rest_until:
+            self._restart(now)
+            return False
+        if self._was_slowed:
+            self._rest_until = now + _RECOVERY
+            return self._set(min(self._most, self.limit + max(1, self.limit // 8)), now, "the store keeps up")
+        if self._growing and self._best is not None and measured.limit > self._best.limit:
+            needed = self._needed(self._best, measured)
+            if needed < measured.limit and not self._is_settled:
+                # The first round after a step finds the queue still growing.
+                self._is_settled = True
+                self._restart(now)
+                return False
+            if needed < measured.limit:
+                return self._rest(needed, now, "more requests only wait longer")
+        self._best = measured
+        if load >= _BUSY or self.limit >= self._most:
+            return self._rest(self.limit, now, f"CPU {load:.0%}")
+        self._growing = True
+        step = _LARGEST_STEP if load < _IDLE else max(_SMALLEST_STEP, 1 / load)
+        why = f"{measured.latency * 1000:.1f} ms a request, CPU {load:.0%}"
+        return self._set(min(self._most, round(self.limit * step)), now, why)
+
+    @staticmethod
+    def _needed(before: _Measurement, now: _Measurement) -> int:
+        """Return how many requests in flight the throughput that was reached needs."""
+        gain = now.gain_over(before)
+        if gain < _GAIN:
+            return before.limit
+        # Beyond what the latency without a queue asks for, requests wait for each other.
+        return min(now.limit, round(before.limit * gain * _HEADROOM))
+
+    def _rest(self, limit: int, now: float, why: str) -> bool:
+        """Stay at `limit` for a while, longer each time."""
+        self._growing = False
+        self._best = None
+        self._rest_until = now + self._patience
+        self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
+        return self._set(limit, now, why)
+
+    def _set(self, limit: int, now: float, why: str) -> bool:
+        before, self.limit = self.limit, limit
+        self._is_settled = False
+        if before != limit:
+            _log.debug("concurrency %d -> %d: %s", before, limit, why)
+        self._restart(now)
+        return before != limit
