@@ -65,7 +65,7 @@ check: $(READY) ## ruff, mypy --strict, the import rule, every code block of REA
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q tests/docs
 
-bench: $(READY) peers ## print the tables of docs/benchmarks.md (a minute or two)
+bench: $(READY) peers ## print the tables of docs/benchmarks.md (several minutes)
 	@for file in $(filter-out benchmarks/s3_endpoint.py,$(wildcard benchmarks/*.py)); do \
 		echo "$$file"; $(BIN)/python $$file; echo; done
 

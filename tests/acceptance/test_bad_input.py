@@ -191,8 +191,8 @@ def test_an_endpoint_that_is_down_fails_with_its_address(start):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = start(**s3_settings(f"http://127.0.0.1:{port}", "my-bucket"))
-    _, reason = running.failure("writes_text")
+    settings = {**s3_settings(f"http://127.0.0.1:{port}", "my-bucket"), "object_storage.retry_deadline": 2}
+    _, reason = start(**settings).failure("writes_text")
     assert "my-bucket" in reason
 
 

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from wildcast.contract.naming import is_metadata
+from wildcast_server.transfer.mark import MARK_PATH
 from wildcast_server.wiring.publishing import build_store
 
 PIECES = 700
@@ -85,7 +86,8 @@ def test_nothing_but_documents_was_on_the_local_disk(streaming, published):
     kept = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     assert all(is_metadata(path) for path in kept)
     names = {file.path.removeprefix(f"{execution.id}/") for file in result.files}
-    assert names >= {*FILES, *kept}
+    assert names >= {*FILES, *kept} - {MARK_PATH}
+    assert MARK_PATH not in names
     assert {name for name in names if not is_metadata(name)} > FILES
 
 

@@ -163,7 +163,7 @@ def test_status_is_watched_until_the_end(client):
         time.sleep(0.05)
     assert status.status == RequestStatus.COMPLETED
     assert (status.progress.current_step, status.progress.total_steps) == (4, 4)
-    assert status.progress.extra == {"gpu": "none"}
+    assert status.progress.extra["gpu"] == "none"
     assert client.get_request_results(response.execution_id).request_id == response.execution_id
 
 

@@ -90,6 +90,14 @@ class OutputFile(io.BufferedIOBase):
         """Return how many bytes were written."""
         return self._length
 
+    def seek(self, _offset: int, _whence: int = os.SEEK_SET, /) -> int:
+        """Raise `io.UnsupportedOperation`, with what to do instead: HDF5 and others seek in what they write."""
+        raise io.UnsupportedOperation(
+            f"{self.name} is streamed from its beginning to its end, and what writes it wants to seek; let it write "
+            "into memory (io.BytesIO, or to_netcdf() without a file) and stream those bytes, or write the file into "
+            "context.output_directory"
+        )
+
     def flush(self) -> None:
         """Do nothing: what was written so far is no file yet."""
         self._check_open()

@@ -11,8 +11,10 @@ from wildcast_server.errors import FileChangedError, PublicationError, Unpublish
 from wildcast_server.publish.consolidate import consolidate
 from wildcast_server.publish.datasets import find_datasets
 from wildcast_server.publish.scan import scan
+from wildcast_server.publish.streamed import check_streamed, mark_of
 from wildcast_server.transfer.files import LocalFile
 from wildcast_server.transfer.ledger import LedgerRow
+from wildcast_server.transfer.mark import StreamMark
 
 _NOTHING: Mapping[str, LedgerRow] = MappingProxyType({})
 
@@ -26,6 +28,8 @@ class Output:
     datasets: tuple[Dataset, ...]
     streamed: tuple[LedgerRow, ...] = ()
     """What the workflow wrote into the store itself, and never was on disk."""
+    mark: StreamMark | None = None
+    """What the directory says of that."""
 
     def check_unchanged(self) -> None:
         """Raise `FileChangedError` if anything was written, added or removed since the scan."""
@@ -55,8 +59,10 @@ def prepare(directory: Path, streamed: Mapping[str, LedgerRow] = _NOTHING) -> Ou
     UnpublishableFileError, EmptyOutputError
         As `scan` has them.
     PublicationError
-        If a path was both streamed and written on disk.
+        If a path was both streamed and written on disk, or `streamed` is not what the directory says was streamed.
     """
+    mark = mark_of(directory)
+    check_streamed(directory, mark, streamed)
     may_be_empty = bool(streamed)
     files = scan(directory, may_be_empty=may_be_empty)
     if consolidate(directory, files):
@@ -66,7 +72,7 @@ def prepare(directory: Path, streamed: Mapping[str, LedgerRow] = _NOTHING) -> Ou
             raise PublicationError(
                 f"{file.path} was both streamed and written into the output directory; do one of the two"
             )
-    return Output(Path(directory), tuple(files), find_datasets(files, streamed), tuple(streamed.values()))
+    return Output(Path(directory), tuple(files), find_datasets(files, streamed), tuple(streamed.values()), mark)
 
 
 def check_name(name: str) -> str:

@@ -1,5 +1,7 @@
 """Choose the prefix of a publication: the first that is free."""
 
+import time
+
 from wildcast.contract.naming import join_key
 from wildcast_server.errors import NotFoundError
 from wildcast_server.publish.claim import Claim
@@ -28,6 +30,8 @@ class Place:
         """What was looked at and cannot be had, in order."""
         self.chosen: str | None = None
         """The free one, if it was found."""
+        self.round_trip: float | None = None
+        """Seconds that the quickest look took, if there was one."""
 
     @property
     def next(self) -> str:
@@ -46,10 +50,14 @@ class Place:
 
     def is_published(self, prefix: str) -> bool:
         """Whether there is a manifest at `prefix`."""
+        began = time.perf_counter()
         try:
             self._store.head(manifest_key(prefix))
         except NotFoundError:
             return False
+        finally:
+            took = time.perf_counter() - began
+            self.round_trip = took if self.round_trip is None else min(took, self.round_trip)
         return True
 
     def release(self) -> None:

@@ -12,7 +12,7 @@ from threading import RLock
 from wildcast.contract.manifest import Manifest, ManifestError
 from wildcast.contract.naming import is_metadata, join_key
 from wildcast.contract.wire import Upload
-from wildcast_server.errors import NetworkError, NotFoundError, PublicationError, StoreError, VerificationFailedError
+from wildcast_server.errors import NetworkError, NotFoundError, StoreError, VerificationFailedError
 from wildcast_server.failpoints import reached
 from wildcast_server.publish.claim import claim_key
 from wildcast_server.publish.ledgers import Acknowledged, Ledgers, remove
@@ -22,13 +22,14 @@ from wildcast_server.publish.output import Output, prepare
 from wildcast_server.publish.place import Place
 from wildcast_server.publish.published import Clock, Published
 from wildcast_server.publish.resume import Begun, find_held, is_anything_below, sweep
+from wildcast_server.publish.streamed import check_place, find_streamed
 from wildcast_server.publish.tally import Overall, Sent
 from wildcast_server.publish.verify import is_intact, verify
 from wildcast_server.store.base import ObjectStore
 from wildcast_server.transfer.digest import digest_files
 from wildcast_server.transfer.engine import Transfer
 from wildcast_server.transfer.files import LocalFile, ProgressCallback, StoredFile
-from wildcast_server.transfer.ledger import LedgerRow, read_ledger
+from wildcast_server.transfer.ledger import LedgerRow
 from wildcast_server.transfer.pool import for_each
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Wanted:
 
 
 class Publishing:
-    """A publication that has begun; `Publisher.begin` makes it, and `finish` or `abandon` ends it.
+    """A publication that has begun; `Publisher.begin` makes it, and `finish`, `abandon` or `close` ends it.
 
     Where it goes is looked up in the background from the beginning on. If the store fails meanwhile, the next who needs
     the answer asks again.
@@ -137,13 +138,14 @@ class Publishing:
         """Publish what the directory holds now and what was streamed, as `Publisher.publish` does, and raise alike."""
         try:
             # Meanwhile the store is looked at.
-            output = prepare(self._wanted.directory, self._read_streamed())
+            streamed = find_streamed(self._wanted.directory, self.streamed, self._means.store)
+            output = prepare(self._wanted.directory, streamed)
             return self._finish(output, on_progress)
         except Exception as error:
             self._tidy(error)
             raise
         finally:
-            self._close()
+            self.close()
 
     def abandon(self) -> None:
         """Remove what was written into the store, as far as it lets us; nothing is published."""
@@ -154,7 +156,14 @@ class Publishing:
         except StoreError as error:
             _log.warning("%s: what was uploaded before the end stays in the store: %s", self._wanted.name, error)
         finally:
-            self._close()
+            self.close()
+
+    def close(self) -> None:
+        """End without publishing or removing anything: whoever begins again goes on with it. Idempotent."""
+        self._sent.tell()
+        # When nothing is looked up any more, which would claim the place once more after it was given back.
+        self._opening.add_done_callback(self._give_back)
+        self._threads.shutdown(wait=False)
 
     def _wait(self) -> None:
         with self._lock:
@@ -210,15 +219,6 @@ class Publishing:
     def _has_streamed(self) -> bool:
         return self.streamed is not None and self.streamed.exists()
 
-    def _read_streamed(self) -> dict[str, LedgerRow]:
-        try:
-            return {} if self.streamed is None else read_ledger(self.streamed)
-        except NotADirectoryError:
-            return {}
-        except OSError as error:
-            # Without it, what the workflow streamed would be taken for leftovers.
-            raise PublicationError(f"the ledger of what was streamed cannot be read, publish again: {error}") from error
-
     def _stored(self, local: LocalFile, stored: StoredFile) -> None:
         self._acknowledged.add(local, stored)
         self._sent.add(1, stored.size)
@@ -239,7 +239,10 @@ class Publishing:
         place = self._destination(output)
         if isinstance(place, Published):
             return place
+        check_place(output.mark, place)
         began = self._means.stopwatch()
+        if self._place.round_trip is not None:
+            self._means.transfer.expect(self._place.round_trip)
         stored = self._upload(output, place, on_progress)
         manifest = self._verified(output, place, stored)
         commit(self._means.store, place, manifest)
@@ -301,6 +304,7 @@ class Publishing:
     def _upload(self, output: Output, prefix: str, on_progress: ProgressCallback | None) -> list[StoredFile]:
         stored = {row.path: row.stored(join_key(prefix, row.path)) for row in output.streamed}
         stored |= self._held(output, prefix)
+        self._make_way(output, prefix)
         overall = Overall(output, stored, on_progress, self._means.stopwatch)
         missing = [file for file in output.files if file.path not in stored]
         for wanted, failpoint in ((False, "publish.data-stored"), (True, "publish.metadata-stored")):
@@ -325,6 +329,13 @@ class Publishing:
             self._sent.add(len(found), sum(file.size for file in found.values()), skipped=True)
             held |= found
         return held
+
+    def _make_way(self, output: Output, prefix: str) -> None:
+        """Delete what was stored and is no output any more, where a file could be in the way of a directory."""
+        store, stored = self._means.store, {*self._begun.rows, *self._acknowledged.rows}
+        if store.is_on_disk and stored:
+            gone = stored.difference(path for path, _ in output.sizes())
+            for_each(store.delete, [join_key(prefix, path) for path in gone], self._means.transfer.budget)
 
     def _verified(self, output: Output, prefix: str, stored: list[StoredFile]) -> Manifest:
         means, wanted = self._means, self._wanted
@@ -367,11 +378,9 @@ class Publishing:
         self._acknowledged.remove()
         remove(self.streamed)
 
-    def _close(self) -> None:
-        self._sent.tell()
+    def _give_back(self, _opened: "Future[None]") -> None:
         self._acknowledged.close()
         self._place.release()
-        self._threads.shutdown(wait=False)
 
 
 def _checksums(output: Output, rows: Mapping[str, LedgerRow]) -> dict[str, str]:

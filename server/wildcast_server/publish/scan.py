@@ -11,9 +11,12 @@ from wildcast.contract.manifest import MAX_FILES, ManifestError, decode_manifest
 from wildcast.contract.naming import MANIFEST_PATH, RESERVED, InvalidPathError, check_key, check_keys
 from wildcast_server.errors import EmptyOutputError, UnpublishableFileError
 from wildcast_server.transfer.files import LocalFile
+from wildcast_server.transfer.mark import MARK_PATH, PARTIAL_MARK_PATH, read_mark
 
 PARTIAL_MANIFEST = "manifest.json.gz.partial"
 """What publishing in place writes before it renames it."""
+
+_OURS = {Path(path).name for path in (MANIFEST_PATH, PARTIAL_MANIFEST, MARK_PATH, PARTIAL_MARK_PATH)}
 
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
@@ -26,8 +29,8 @@ _KINDS = (
 def scan(directory: Path, *, may_be_empty: bool = False) -> list[LocalFile]:
     """List the files below `directory` in byte order of their paths, dotfiles and empty ones included.
 
-    Links are followed as long as they stay inside. A reserved directory in which there is nothing but a manifest of
-    ours, from publishing in place, is passed over.
+    Links are followed as long as they stay inside. A reserved directory in which there is nothing but what is ours,
+    a manifest from publishing in place and the mark of what was streamed, is passed over.
 
     Raises
     ------
@@ -102,7 +105,15 @@ def _look_into(directory: _Directory, files: list[LocalFile]) -> list[_Directory
         if stat.S_ISREG(mode):
             _check_readable(location, path, mode)
             files.append(
-                LocalFile(path, location, about.st_size, about.st_mtime_ns, about.st_dev, about.st_ino),
+                LocalFile(
+                    path,
+                    location,
+                    about.st_size,
+                    about.st_mtime_ns,
+                    about.st_dev,
+                    about.st_ino,
+                    about.st_ctime_ns,
+                )
             )
         elif stat.S_ISDIR(mode):
             found.append(_subdirectory(directory, location, path, about))
@@ -143,16 +154,17 @@ def _check_reserved(entry: os.DirEntry[str], path: str) -> None:
 
 
 def _is_ours(reserved: Path) -> bool:
-    """Tell our own from a workflow's: nothing but a manifest that can be decoded, or one that was being written."""
+    """Tell our own from a workflow's: nothing but a manifest and a mark that can be decoded, or are being written."""
     if reserved.is_symlink() or not reserved.is_dir():
         return False
     manifest = reserved.parent / MANIFEST_PATH
     names = {entry.name for entry in reserved.iterdir()}
-    if not names <= {manifest.name, PARTIAL_MANIFEST} or manifest.is_symlink():
+    if not names <= _OURS or any((reserved / name).is_symlink() for name in names):
         return False
     try:
+        read_mark(reserved.parent)
         return manifest.name not in names or bool(decode_manifest(manifest.read_bytes()))
-    except (OSError, ManifestError):
+    except (OSError, ValueError, ManifestError):
         return False
 
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -113,7 +114,15 @@ def _walk(root: Path) -> Iterator[LocalFile]:
                         if path != RESERVED:
                             waiting.append((entry.path, f"{path}/"))
                     elif stat.S_ISREG(about.st_mode) and _may_go_first(path):
-                        yield LocalFile(path, entry.path, about.st_size, about.st_mtime_ns, about.st_dev, about.st_ino)
+                        yield LocalFile(
+                            path,
+                            entry.path,
+                            about.st_size,
+                            about.st_mtime_ns,
+                            about.st_dev,
+                            about.st_ino,
+                            about.st_ctime_ns,
+                        )
 
 
 def _may_go_first(path: str) -> bool:
@@ -134,12 +143,24 @@ def _written(root: Path, group: int) -> Iterator[str]:
 
 
 def _members(group: int) -> Iterator[Path]:
+    """Find the processes of a group, and their children that have left it, as a daemon or a new session does."""
+    children: dict[int, list[int]] = defaultdict(list)
+    waiting = []
     for process in _PROC.iterdir():
         if process.name.isdecimal():
             with suppress(OSError, ValueError, IndexError):
                 # The name, in parentheses, may hold anything; behind it: state, parent, group (proc_pid_stat(5)).
-                if int((process / "stat").read_bytes().rpartition(b")")[2].split()[2]) == group:
-                    yield process
+                fields = (process / "stat").read_bytes().rpartition(b")")[2].split()
+                children[int(fields[1])].append(int(process.name))
+                if int(fields[2]) == group:
+                    waiting.append(int(process.name))
+    found: set[int] = set()
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            waiting += children[number]
+            yield _PROC / str(number)
 
 
 def _opened(process: Path, inside: str) -> Iterator[str]:

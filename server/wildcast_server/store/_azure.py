@@ -13,12 +13,13 @@ from obstore.store import AzureStore as AzureDriver
 
 from wildcast_server.errors import InvalidKeyError, InvalidUriError
 from wildcast_server.store._http import NO_RETRIES, client_options, retry_config, retry_policy
-from wildcast_server.store._obstore import ObstoreStore, Traits
+from wildcast_server.store._obstore import ObstoreStore
+from wildcast_server.store._traits import Traits
 from wildcast_server.store.base import ByteRange, ObjectInfo, ObjectRange, SuffixRange
 from wildcast_server.store.options import StoreOptions
 
 if TYPE_CHECKING:
-    from obstore import GetResult, ObjectMeta
+    from obstore import ObjectMeta
     from obstore.store import AzureConfig, RetryConfig
 
 STORAGE_CLASSES = {"HOT": "Hot", "COOL": "Cool", "COLD": "Cold"}
@@ -40,10 +41,7 @@ _TAG = re.compile(r"[A-Za-z0-9 +\-./:=_]*")
 class AzureStore(ObstoreStore):
     """A container, or what lies below a prefix of one."""
 
-    def _request(self, key: str, byte_range: ObjectRange | None) -> "GetResult":
-        return super()._request(key, self._from_the_start(key, byte_range))
-
-    def _from_the_start(self, key: str, byte_range: ObjectRange | None) -> ObjectRange | None:
+    def _known_range(self, key: str, byte_range: ObjectRange | None) -> ObjectRange | None:
         """Return the range counted from the object's first byte: the service knows no other ("Get Blob")."""
         if not isinstance(byte_range, SuffixRange) or byte_range.length <= 0:
             return byte_range

@@ -88,17 +88,17 @@ class BlobHandle:
         try:
             if not self._released and self._error is None:
                 piece()
-        except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell, of a panic in Rust neither
             self._fail(error)
         finally:
             self._one_less()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         known = error if isinstance(error, StoreError) else self._other(error)
         with self._lock:
             self._error = self._error or known
 
-    def _other(self, error: Exception) -> StoreError:
+    def _other(self, error: BaseException) -> StoreError:
         other = OtherStoreError(f"the transfer with {self._uri} failed: {type(error).__name__}", self._uri)
         other.__cause__ = error
         return other
@@ -115,7 +115,7 @@ class BlobHandle:
         try:
             if self._error is None and not self._released:
                 self._finish()
-        except StoreError as error:
+        except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
         finally:
             self._done.set()

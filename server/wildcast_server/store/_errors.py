@@ -43,7 +43,7 @@ _TOO_MANY = 429
 _UNAVAILABLE = 503
 _SERVER_ERRORS = 500
 
-DAMAGED = {
+_DAMAGED = {
     "BadDigest",
     "IncompleteBody",
     "XAmzContentChecksumMismatch",
@@ -60,7 +60,7 @@ _PASSING = {"RequestTimeout", "InternalError", "ConditionalRequestConflict", "Op
 _CODES: tuple[tuple[set[str], type[StoreError], str], ...] = (
     (_EXPIRED, CredentialsExpiredError, "the credentials have ended, or the clock is wrong: renew them, or set it"),
     (_SLOW_DOWN, SlowDownError, "it asks for fewer requests, try again later"),
-    (DAMAGED, NetworkError, "the bytes were damaged on their way, try again"),
+    (_DAMAGED, NetworkError, "the bytes were damaged on their way, try again"),
     (_PASSING, NetworkError, "try again later"),
     ({"NoSuchUpload"}, NetworkError, "the multipart upload is gone, begin it again"),
 )

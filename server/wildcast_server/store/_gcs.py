@@ -15,7 +15,8 @@ from obstore.store import GCSStore as GcsDriver
 from wildcast_server.errors import InvalidUriError
 from wildcast_server.store._gcs_uploads import GcsUploads
 from wildcast_server.store._http import NO_RETRIES, client_options, retry_config, retry_policy
-from wildcast_server.store._obstore import ObstoreStore, Traits
+from wildcast_server.store._obstore import ObstoreStore
+from wildcast_server.store._traits import Traits
 from wildcast_server.store.base import ObjectAttributes, UnfinishedUpload
 from wildcast_server.store.options import StoreOptions
 

@@ -63,10 +63,13 @@ class GcsUploads:
             page = self._page(query, bearer)
             for upload in page.iterfind("Upload"):
                 yield UnfinishedUpload(text_of(upload, "Key"), text_of(upload, "UploadId"), _time(upload))
-            if text_of(page, "IsTruncated") != "true":
+            there = {
+                "key-marker": text_of(page, "NextKeyMarker"),
+                "upload-id-marker": text_of(page, "NextUploadIdMarker"),
+            }
+            if text_of(page, "IsTruncated") != "true" or there.items() <= query.items():
                 return
-            query["key-marker"] = text_of(page, "NextKeyMarker")
-            query["upload-id-marker"] = text_of(page, "NextUploadIdMarker")
+            query |= there
 
     def abort(self, path: str, upload: str) -> None:
         """Give back what an upload's parts occupy; no error if there is none any more."""

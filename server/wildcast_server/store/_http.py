@@ -24,6 +24,13 @@ _MAX_RETRIES = 10
 _SIGNATURE_GROWS_OLD = timedelta(minutes=3)
 
 
+def size_class(size: int, part_size: int) -> int:
+    """Round a body's size up, so that few clients do for all: small, up to a usual part, and each doubling beyond."""
+    if size <= SMALL:
+        return SMALL
+    return part_size if size <= part_size else 1 << (size - 1).bit_length()
+
+
 def response_timeout(options: StoreOptions, size: int) -> float:
     """Return for how many seconds a store may be silent that is sent a body of `size` bytes."""
     return options.response_timeout + size / SLOWEST

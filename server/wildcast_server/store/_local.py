@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from wildcast_server.errors import InvalidKeyError, StoreError
-from wildcast_server.store._obstore import ObstoreStore, Traits
+from wildcast_server.store._obstore import ObstoreStore
 from wildcast_server.store._read_ahead import LocalFile, ReadAhead, open_in_thread
+from wildcast_server.store._traits import Traits
 from wildcast_server.store.base import (
     ByteRange,
     ObjectAttributes,

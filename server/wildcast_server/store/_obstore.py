@@ -1,6 +1,6 @@
 """Every backend over obstore: the port's methods, written once.
 
-What differs between the backends is in `Traits`, and in the subclasses of the two that need code of their own.
+What differs between the backends is in `Traits`, and in the subclasses of those that need code of their own.
 """
 
 import asyncio
@@ -8,38 +8,29 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import obstore
 
 from wildcast.contract.naming import MAX_KEY_BYTES, InvalidPathError, check_key
-from wildcast_server.errors import (
-    CredentialsExpiredError,
-    InvalidKeyError,
-    NotFoundError,
-    SlowDownError,
-    StoreError,
-    StoreIoError,
-    UnsupportedError,
-)
+from wildcast_server.errors import InvalidKeyError, NotFoundError, StoreError, StoreIoError, UnsupportedError
 from wildcast_server.store._errors import DRIVER_ERRORS, Action, translate, unsatisfiable
+from wildcast_server.store._ranges import get_options, is_empty
+from wildcast_server.store._repeating import RepeatingStore
 from wildcast_server.store._retry import ONE_TRY, WORTH_ANOTHER_TRY, RetryPolicy
+from wildcast_server.store._traits import Parts, Traits, driver_attributes
 from wildcast_server.store.base import (
     ByteRange,
     ObjectAttributes,
     ObjectInfo,
     ObjectRange,
-    ObjectStore,
     ObjectStream,
-    OffsetRange,
     SuffixRange,
     too_short,
 )
 
 if TYPE_CHECKING:
-    from obstore import Attributes, GetOptions, GetResult, ObjectMeta
+    from obstore import Attributes, GetResult, ObjectMeta
     from obstore.store import ObjectStore as Driver
 
 Result = TypeVar("Result")
@@ -54,18 +45,7 @@ STREAM_THREADS = 32
 """Threads that `stream` reads with; they are made as they are needed."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Traits:
-    """What a backend can do, and what it adds to every object."""
-
-    keeps_attributes: bool = True
-    checks_crc64nvme: bool = False
-    etags_are_md5: bool = False
-    storage_class: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
-
-
-class ObstoreStore(ObjectStore):
+class ObstoreStore(RepeatingStore):
     """An object store over an obstore driver.
 
     Parameters
@@ -95,6 +75,7 @@ class ObstoreStore(ObjectStore):
         single: "Driver | None" = None,
         retry: RetryPolicy = ONE_TRY,
     ) -> None:
+        super().__init__(retry)
         self.uri = uri
         self._driver = driver
         self._base = base
@@ -102,10 +83,7 @@ class ObstoreStore(ObjectStore):
         self._traits = traits or Traits()
         self._tags = self._traits.tags or None
         self._single = single or driver
-        self._retry = retry
         self._known_attributes: dict[ObjectAttributes | None, Attributes | None] = {}
-        self._counting = Lock()
-        self._slow_downs = self._retries = 0
         self._readers = ThreadPoolExecutor(STREAM_THREADS, thread_name_prefix="store")
 
     def __repr__(self) -> str:
@@ -119,26 +97,20 @@ class ObstoreStore(ObjectStore):
     def etags_are_md5(self) -> bool:
         return self._traits.etags_are_md5
 
-    @property
-    def slow_downs(self) -> int:
-        return self._slow_downs
-
-    @property
-    def retries(self) -> int:
-        return self._retries
-
     def get(self, key: str, byte_range: ObjectRange | None = None) -> bytes:
         def read() -> bytes:
-            result = self._request(key, byte_range)
+            result = self._ask(self._single, key, byte_range)
             with self._errors(key, "read"):
                 return bytes(result.bytes())
 
-        # The driver repeats a request, and not the reading of a body that breaks off.
         return self._repeated(read)
 
     def read_into(self, key: str, buffer: memoryview, start: int = 0) -> str | None:
+        return self._repeated(lambda: self._fill(key, buffer, start))
+
+    def _fill(self, key: str, buffer: memoryview, start: int) -> str | None:
         stop = start + len(buffer)
-        result = self._request(key, ByteRange(start, stop))
+        result = self._ask(self._single, key, ByteRange(start, stop))
         size = result.meta["size"]
         if size < stop:
             raise too_short(self._uri_of(key), size, stop)
@@ -154,7 +126,7 @@ class ObstoreStore(ObjectStore):
         return result.meta["e_tag"]
 
     async def stream(self, key: str, byte_range: ObjectRange | None = None) -> ObjectStream:
-        result = await self._in_thread(lambda: self._request(key, byte_range))
+        result = await self._in_thread(lambda: self._renewing(lambda: self._ask(self._driver, key, byte_range)))
         start, stop = result.range
         attributes = ObjectAttributes(
             content_type=result.attributes.get("Content-Type"),
@@ -162,16 +134,19 @@ class ObstoreStore(ObjectStore):
         )
         return ObjectStream(self._info(result.meta), attributes, start, stop, self._chunks(key, result))
 
-    def _request(self, key: str, byte_range: ObjectRange | None) -> "GetResult":
+    def _ask(self, driver: "Driver", key: str, byte_range: ObjectRange | None) -> "GetResult":
+        """Begin to read, by a driver that repeats requests or one that does not."""
         path = self._path(key)
+        wanted = self._known_range(key, byte_range)
+        with self._reading(key, wanted):
+            result = obstore.get(driver, path, options=get_options(wanted))
+            self._check_range(key, wanted, result.meta["size"])
+            return result
 
-        def ask() -> "GetResult":
-            with self._reading(key, byte_range):
-                result = obstore.get(self._driver, path, options=_options(byte_range))
-                self._check_range(key, byte_range, result.meta["size"])
-                return result
-
-        return self._renewing(ask)
+    def _known_range(self, key: str, byte_range: ObjectRange | None) -> ObjectRange | None:
+        """Return a range in a form that the service knows."""
+        del key
+        return byte_range
 
     async def _chunks(self, key: str, result: "GetResult") -> AsyncIterator[bytes]:
         source = iter(result.stream(min_chunk_size=STREAM_CHUNK))
@@ -317,47 +292,6 @@ class ObstoreStore(ObjectStore):
             for path, key in zip(paths, keys, strict=True):
                 self._delete_one(path, key)
 
-    def _repeated(self, work: Callable[[], Result]) -> Result:
-        """Make a request as often as `retry` says."""
-        return self._retry.call(work, self._judge, self._count)
-
-    def _renewing(self, work: Callable[[], Result]) -> Result:
-        """Make a request that the driver itself repeats, but for credentials that have ended."""
-        return self._retry.call(
-            work, lambda error, began: _has_expired(error) and self._judge(error, began), self._count
-        )
-
-    def _again(self, error: StoreError, began: float, work: Callable[[], Result]) -> Result:
-        """Go on with a request whose first try, which began at `began`, failed."""
-        first = iter([error])
-
-        def work_then() -> Result:
-            for failure in first:
-                raise failure
-            return work()
-
-        return self._retry.call(work_then, lambda failure, tried: self._judge(failure, min(tried, began)), self._count)
-
-    def _judge(self, error: StoreError, began: float) -> bool:
-        """Take note of a failure, and say whether the request may succeed when it is made again."""
-        self._met(error)
-        return not _has_expired(error) or self._renew(began)
-
-    def _count(self) -> None:
-        with self._counting:
-            self._retries += 1
-
-    def _met(self, error: BaseException) -> BaseException:
-        if isinstance(error, SlowDownError):
-            with self._counting:
-                self._slow_downs += 1
-        return error
-
-    def _renew(self, before: float) -> bool:
-        """Whether there may be other credentials than those that were in use before a moment."""
-        del before
-        return False
-
     def _path(self, key: str) -> str:
         """Check a key, and return it as the driver knows it."""
         path = self._base_slash + key
@@ -398,13 +332,13 @@ class ObstoreStore(ObjectStore):
         if byte_range is None:
             return
         start = 0 if isinstance(byte_range, SuffixRange) else byte_range.start
-        if start >= size or _is_empty(byte_range):
+        if start >= size or is_empty(byte_range):
             raise unsatisfiable(self._uri_of(key))
 
     @contextmanager
     def _reading(self, key: str, byte_range: ObjectRange | None) -> Iterator[None]:
         """Translate errors; some drivers do not tell that it was the range that they refused, so look."""
-        if byte_range is not None and _is_empty(byte_range):
+        if byte_range is not None and is_empty(byte_range):
             raise unsatisfiable(self._uri_of(key))
         try:
             with self._errors(key, "read"):
@@ -422,61 +356,3 @@ class ObstoreStore(ObjectStore):
             raise
         except DRIVER_ERRORS as error:
             raise translate(error, self._uri_of(key), action) from error
-
-
-def driver_attributes(attributes: ObjectAttributes | None, traits: Traits) -> "Attributes | None":
-    """Return what obstore puts on an object."""
-    if not traits.keeps_attributes:
-        return None
-    given = attributes or ObjectAttributes()
-    named = {
-        "Content-Type": given.content_type,
-        "Cache-Control": given.cache_control,
-        "Storage-Class": traits.storage_class,
-    }
-    return {name: value for name, value in named.items() if value is not None} or None
-
-
-class Parts:
-    """Iterates over parts, and remembers the exception that doing so raised, to tell it from the driver's."""
-
-    def __init__(self, parts: Iterable[bytes]) -> None:
-        self._parts = parts
-        self._error: BaseException | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._parts
-        except BaseException as error:
-            self._error = error
-            raise
-
-    def translate(self, error: Exception, uri: str) -> Exception:
-        """Return the error to raise in place of one of `obstore.put`: the parts' own is it itself."""
-        return error if error is self._error else translate(error, uri, "written")
-
-
-def _has_expired(error: StoreError) -> bool:
-    return isinstance(error, CredentialsExpiredError)
-
-
-def _is_empty(byte_range: ObjectRange) -> bool:
-    match byte_range:
-        case ByteRange(start, stop):
-            return start < 0 or stop <= start
-        case OffsetRange(start):
-            return start < 0
-        case SuffixRange(length):
-            return length <= 0
-
-
-def _options(byte_range: ObjectRange | None) -> "GetOptions | None":
-    match byte_range:
-        case None:
-            return None
-        case ByteRange(start, stop):
-            return {"range": (start, stop)}
-        case OffsetRange(start):
-            return {"range": {"offset": start}}
-        case SuffixRange(length):
-            return {"range": {"suffix": length}}

@@ -130,7 +130,8 @@ class GcsPresigner(XmlPresigner):
 
     def _object_headers(self, content_type: str | None) -> dict[str, str]:
         named = {"Content-Type": content_type, "x-goog-storage-class": self._options.storage_class}
-        return {name: value for name, value in named.items() if value}
+        kept = {f"x-goog-meta-{name}": value for name, value in self._options.tags.items()}
+        return {name: value for name, value in named.items() if value} | kept
 
     def _presign(
         self,

@@ -37,6 +37,7 @@ _MULTIPART_CODES = {
 }
 _NOT_FOUND = 404
 _SERVER_ERRORS = 500
+_SUCCESS = range(200, 300)
 
 
 @dataclass(frozen=True)
@@ -92,19 +93,24 @@ class Sender:
         headers = dict(outgoing.headers)
         request = Request(outgoing.url, body, headers, method=outgoing.method)  # noqa: S310 - a configured store's URL
         try:
-            with self._connect().open(request, timeout=response_timeout(self._options, 0)) as response:
-                answer = Answer(response.headers, response.read().decode("utf-8", "replace"))
-        except HTTPError as error:
-            with error:
-                text = error.read().decode("utf-8", "replace")
-            raise _refusal(uri, error.code, text, error.headers) from None
+            status, answer = self._exchange(request)
         except (OSError, HTTPException) as error:
             # Neither the error nor its text goes on: they may hold the URL.
             raise NetworkError(f"{uri}: {_reason(error)}", uri) from None
+        if status not in _SUCCESS:
+            raise _refusal(uri, status, answer.body, answer.headers)
         if answer.element("Code"):
             # Completing may fail after it began to answer 200 (Amazon S3 API, "CompleteMultipartUpload").
             raise _refusal(uri, _SERVER_ERRORS, answer.body, answer.headers)
         return answer
+
+    def _exchange(self, request: Request) -> tuple[int, Answer]:
+        try:
+            response = self._connect().open(request, timeout=response_timeout(self._options, 0))
+        except HTTPError as error:
+            response = error
+        with response:
+            return response.status, Answer(response.headers, response.read().decode("utf-8", "replace"))
 
     def _connect(self) -> OpenerDirector:
         if self._opener is None:

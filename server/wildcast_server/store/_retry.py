@@ -43,7 +43,12 @@ class RetryPolicy:
     """How many repetitions there are at most; None: as many as fit before the deadline."""
 
     def call(
-        self, work: Callable[[], Result], judge: Judge = _always, on_repeat: Callable[[], None] = _nothing
+        self,
+        work: Callable[[], Result],
+        judge: Judge = _always,
+        on_repeat: Callable[[], None] = _nothing,
+        *,
+        failed: tuple[StoreError, float] | None = None,
     ) -> Result:
         """Return what `work` returns, calling it again after a `NetworkError` or `CredentialsExpiredError`.
 
@@ -55,18 +60,23 @@ class RetryPolicy:
             Told of each such failure; False ends it.
         on_repeat
             Called before each repetition.
+        failed
+            The failure of a first try that was made already, and when that began.
 
         Raises
         ------
         StoreError
             The last failure, as it was.
         """
-        began = tried = time.monotonic()
+        began = tried = time.monotonic() if failed is None else failed[1]
         failures = 0
         while True:
             try:
+                if failed is not None:
+                    raise failed[0]
                 return work()
             except WORTH_ANOTHER_TRY as error:
+                failed = None
                 if not judge(error, tried):
                     raise
                 pause = self._pause(failures)

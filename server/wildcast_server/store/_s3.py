@@ -2,15 +2,16 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
 from wildcast.contract.naming import join_key
-from wildcast_server.errors import StoreIoError
+from wildcast_server.errors import CredentialsExpiredError, StoreError, StoreIoError
 from wildcast_server.store._http import SMALL, retry_policy
-from wildcast_server.store._obstore import ObstoreStore, Traits
-from wildcast_server.store._retry import WORTH_ANOTHER_TRY
+from wildcast_server.store._obstore import ObstoreStore
+from wildcast_server.store._retry import WORTH_ANOTHER_TRY, RetryPolicy
 from wildcast_server.store._s3_boto import BotoWriter
 from wildcast_server.store._s3_credentials import CredentialSource
 from wildcast_server.store._s3_crt import CrtWriter, can_serve
@@ -19,8 +20,14 @@ from wildcast_server.store._s3_rust import RustWriter, make_driver
 from wildcast_server.store._s3_signed import SignedClient, abort, list_uploads, read_checksum
 from wildcast_server.store._s3_site import S3Site, describe_site
 from wildcast_server.store._s3_writer import S3Writer
+from wildcast_server.store._traits import Traits
 from wildcast_server.store.base import ObjectAttributes, ObjectInfo, UnfinishedUpload
 from wildcast_server.store.options import StoreOptions
+
+Result = TypeVar("Result")
+
+_OTHERS = RetryPolicy(deadline=10.0, max_retries=5)
+"""For what may be answered otherwise with other credentials, which the driver asks for ten times a second."""
 
 _log = logging.getLogger(__name__)
 
@@ -139,24 +146,28 @@ class S3Store(ObstoreStore):
             raise
 
     def head(self, key: str) -> ObjectInfo:
-        began = time.monotonic()
-        try:
-            return super().head(key)
-        except StoreIoError:
-            # An answer to HEAD has no body, so one to credentials that have ended cannot say so.
-            if not self._renew(began):
-                raise
-            return super().head(key)
+        return self._look(lambda: ObstoreStore.head(self, key))
 
     def full_checksum(self, key: str) -> str | None:
         path = self._path(key)
-        began = time.monotonic()
+        return self._look(lambda: self._repeated(lambda: read_checksum(self._signed, path)))
+
+    def _look(self, look: Callable[[], Result]) -> Result:
+        """Send a HEAD, whose answer has no body, so that one to credentials that have ended cannot say so."""
+
+        def ask() -> Result:
+            try:
+                return look()
+            except StoreIoError as error:
+                raise CredentialsExpiredError(str(error), error.uri) from error
+
+        def judge(error: StoreError, began: float) -> bool:
+            return isinstance(error.__cause__, StoreIoError) and self._renew(began)
+
         try:
-            return self._repeated(lambda: read_checksum(self._signed, path))
-        except StoreIoError:
-            if not self._renew(began):
-                raise
-            return self._repeated(lambda: read_checksum(self._signed, path))
+            return _OTHERS.call(ask, judge)
+        except CredentialsExpiredError as error:
+            raise (error.__cause__ if isinstance(error.__cause__, StoreIoError) else error) from None
 
     def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
         below = self._below(prefix)
@@ -197,7 +208,7 @@ class S3Store(ObstoreStore):
         usual: S3Writer = RustWriter(site, self._traits, checksums=checksums) if options.use_rust_client else boto
         large: S3Writer | None = None
         if options.crt_min_limit is not None:
-            if can_serve(options):
+            if can_serve(site):
                 large = CrtWriter(site, self._repeated, checksums=checksums)
             else:
                 _log.info("%s: crt_min_limit is ignored, because that client has no way through a proxy", self.uri)

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping
+from functools import cache
 from threading import Lock
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -9,7 +10,7 @@ from xml.sax.saxutils import escape
 
 from wildcast_server.errors import MultipartError, StoreError
 from wildcast_server.store._errors import refused, unanswered, uncredentialed
-from wildcast_server.store._http import SMALL, response_timeout
+from wildcast_server.store._http import response_timeout, size_class
 from wildcast_server.store._s3_credentials import CredentialSource, MissingCredentialsError
 from wildcast_server.store._s3_requests import CUT, Answer
 from wildcast_server.store._s3_site import S3Site
@@ -86,13 +87,14 @@ class BotoWriter(RequestWriter):
     def _ask(self, operation: str, path: str, needed: str | None, given: Mapping[str, Any], *, size: int = 0) -> Any:
         """Make a request with a body of `size` bytes; `needed` is what every whole answer to it has."""
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         uri = self._site.uri_of(path)
         try:
             answer = getattr(self._connect(size), operation)(Bucket=self._site.bucket, Key=path, **given)
         except ClientError as error:
             raise _translate(error.response, uri) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             # Its text may quote the proxy's URL, password included.
             raise unanswered(uri, "written", _reason(error)) from None
         except MissingCredentialsError as error:
@@ -104,7 +106,7 @@ class BotoWriter(RequestWriter):
 
     def _connect(self, size: int) -> Any:
         """Return the client for bodies of `size` bytes, whose patience fits."""
-        rounded = SMALL if size <= SMALL else max(size, self._site.options.part_size)
+        rounded = size_class(size, self._site.options.part_size)
         with self._lock:
             if rounded not in self._clients:
                 self._clients[rounded] = make_client(self._site, rounded)
@@ -117,6 +119,7 @@ def make_client(site: S3Site, size: int) -> Any:
     import botocore.session
 
     core = botocore.session.get_session()
+    core.register_component("data_loader", _descriptions())
     core.register_component("credential_provider", _Resolver(site.credentials))
     options = site.options
     return boto3.session.Session(botocore_session=core).client(
@@ -126,6 +129,14 @@ def make_client(site: S3Site, size: int) -> Any:
         verify=str(options.ca_bundle) if options.ca_bundle else None,
         config=_config(site, size),
     )
+
+
+@cache
+def _descriptions() -> Any:
+    """Return botocore's descriptions of the services, which take longer to read than all else that makes a client."""
+    import botocore.session
+
+    return botocore.session.get_session().get_component("data_loader")
 
 
 def _config(site: S3Site, size: int) -> Any:
@@ -208,4 +219,6 @@ def _reason(error: Exception) -> str:
     name = type(error).__name__
     if name == "SSLError":
         return "its TLS certificate is not trusted; name the authority's certificate as ca_bundle"
+    if name == "ResponseParserError":
+        return "its answer is none of S3's; check the endpoint"
     return f"it could not be reached, or did not answer in time ({name}); check the endpoint"

@@ -25,10 +25,10 @@ from wildcast_server.store._s3_requests import (
     signing,
     text_of,
 )
-from wildcast_server.store._s3_site import S3Site
+from wildcast_server.store._s3_site import S3Site, proxy_of
 from wildcast_server.store._s3_writer import Part, RequestWriter
 from wildcast_server.store.base import ObjectAttributes
-from wildcast_server.store.options import CONNECT_TIMEOUT, StoreOptions
+from wildcast_server.store.options import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
     from awscrt.auth import AwsCredentials, AwsCredentialsProvider
@@ -42,9 +42,9 @@ _STATUS = {
 _CRC = "x-amz-checksum-crc64nvme"
 
 
-def can_serve(options: StoreOptions) -> bool:
-    """Whether this engine can do what the options say."""
-    return options.proxy_url is None
+def can_serve(site: S3Site) -> bool:
+    """Whether this engine can reach a bucket."""
+    return not proxy_of(site)
 
 
 class CrtWriter(RequestWriter):
@@ -92,7 +92,11 @@ class CrtWriter(RequestWriter):
         body = f"<CompleteMultipartUpload>{''.join(map(_listed, parts))}</CompleteMultipartUpload>".encode()
         headers = {"Content-Type": "application/xml"} | _condition(if_absent=if_absent)
         request = Request("CompleteMultipartUpload", "POST", path, {"uploadId": upload}, headers, body)
-        return text_of(parse(self._ask(request), self._site.uri_of(path)), "ETag") or None
+        uri = self._site.uri_of(path)
+        etag = text_of(parse(self._ask(request), uri), "ETag")
+        if not etag:
+            raise unanswered(uri, "written", CUT)
+        return etag
 
     def abort(self, path: str, upload: str) -> None:
         self._ask(Request("AbortMultipartUpload", "DELETE", path, {"uploadId": upload}), "deleted")

@@ -7,7 +7,8 @@ from threading import Lock
 
 from wildcast.contract.naming import RESERVED, join_key
 from wildcast_server.errors import StoreError
-from wildcast_server.store._errors import DAMAGED, element_of
+from wildcast_server.store._errors import element_of
+from wildcast_server.store._retry import RetryPolicy
 from wildcast_server.store._s3_boto import crc64nvme_of
 from wildcast_server.store._s3_requests import Answer, Request
 from wildcast_server.store._s3_signed import SignedClient
@@ -18,6 +19,21 @@ _BODY = b"Does this store compare the checksum?\n"
 _BAD_REQUEST = 400
 _NOT_IMPLEMENTED = {405, 501}
 _SUCCESS = range(200, 300)
+
+_MISMATCH = {"BadDigest", "XAmzContentChecksumMismatch"}
+"""What S3, and MinIO, call a body that is not what its checksum says."""
+
+_PASSING = {
+    "ExpiredToken",
+    "IncompleteBody",
+    "OperationAborted",
+    "RequestTimeout",
+    "TokenRefreshRequired",
+    "XAmzContentSHA256Mismatch",
+}
+"""Codes of 400 that say nothing of the checksum: the same request may be answered otherwise the next time."""
+
+_DELETING = RetryPolicy(deadline=5.0, max_retries=5)
 
 
 class ChecksumTrust:
@@ -53,10 +69,11 @@ class ChecksumTrust:
     def _ask(self) -> bool | None:
         path = join_key(self._prefix, RESERVED, f"checksum-probe-{secrets.token_hex(8)}")
         try:
-            answer = self._put(path, b"another" + _BODY)
-            known = self._judge(path, answer)
+            known = self._judge(path, self._put(path, b"another" + _BODY))
         except StoreError as error:
             _log.debug("%s could not be asked whether it checks checksums: %s", self._uri, error)
+            # Only the answer may have been lost.
+            self._delete(path)
             return None
         _log.debug("%s checks checksums: %s", self._uri, "it did not say" if known is None else known)
         return known
@@ -71,8 +88,11 @@ class ChecksumTrust:
             self._delete(path)
             return False
         if answer.status == _BAD_REQUEST:
+            code = element_of(answer.text, "Code")
+            if code in _PASSING:
+                return None
             # Some stores refuse the header as such, and would refuse every object with it.
-            return element_of(answer.text, "Code") in DAMAGED or self._takes_a_right_one(path)
+            return code in _MISMATCH or self._takes_a_right_one(path)
         return False if answer.status in _NOT_IMPLEMENTED else None
 
     def _takes_a_right_one(self, path: str) -> bool:
@@ -87,8 +107,9 @@ class ChecksumTrust:
         return self._client.send(Request("PutObject", "PUT", path, headers=headers, body=_BODY), "written")
 
     def _delete(self, path: str) -> None:
+        request = Request("DeleteObject", "DELETE", path)
         with suppress(StoreError):
-            self._client.send(Request("DeleteObject", "DELETE", path), "deleted")
+            _DELETING.call(lambda: self._client.send(request, "deleted").check(self._uri, "deleted"))
 
 
 def why_not_accelerated(client: SignedClient) -> str | None:

@@ -55,7 +55,7 @@ class Answer:
     @property
     def is_success(self) -> bool:
         """Whether the request was done; a failure can come as 200 too, with an error for a body."""
-        return self.status in _SUCCESS and b"<Error>" not in self.body[:300]
+        return self.status in _SUCCESS and b"<Error>" not in self.body.lstrip()[:300]
 
     @property
     def text(self) -> str:

@@ -9,10 +9,10 @@ from obstore.store import S3Store as S3Driver
 
 from wildcast_server.errors import UnsupportedError
 from wildcast_server.store._errors import DRIVER_ERRORS, cannot_open, translate
-from wildcast_server.store._http import NO_RETRIES, SMALL, client_options, retry_config
-from wildcast_server.store._obstore import Parts, Traits, driver_attributes
+from wildcast_server.store._http import NO_RETRIES, SMALL, client_options, retry_config, size_class
 from wildcast_server.store._s3_site import S3Site
 from wildcast_server.store._s3_writer import S3Writer
+from wildcast_server.store._traits import Parts, Traits, driver_attributes
 from wildcast_server.store.base import ObjectAttributes
 
 if TYPE_CHECKING:
@@ -88,9 +88,8 @@ class RustWriter(S3Writer):
             raise source.translate(error, self._site.uri_of(path)) from error
 
     def _driver(self, size: int, *, retries: bool) -> "Driver":
-        """Return the driver for bodies of `size` bytes: small, up to a usual part, and one for each doubling beyond."""
-        usual = self._site.options.part_size
-        rounded = SMALL if size <= SMALL else usual if size <= usual else 1 << (size - 1).bit_length()
+        """Return the driver for bodies of `size` bytes."""
+        rounded = size_class(size, self._site.options.part_size)
         with self._lock:
             if (rounded, retries) not in self._drivers:
                 made = make_driver(self._site, size=rounded, retries=retries, checksums=self._checksums)

@@ -9,20 +9,17 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from wildcast_server.errors import InvalidUriError
 from wildcast_server.store._errors import Action, unanswered, uncredentialed
 from wildcast_server.store._s3_credentials import MissingCredentialsError
 from wildcast_server.store._s3_requests import CUT, Answer, Request, http_request, parse, signing, text_of
-from wildcast_server.store._s3_site import S3Site
+from wildcast_server.store._s3_site import S3Site, proxy_of
 from wildcast_server.store.base import UnfinishedUpload
 from wildcast_server.store.options import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager
-
-_POOL = 64
 
 
 class SignedClient:
@@ -101,12 +98,12 @@ class SignedClient:
         options = self.site.options
         settings: dict[str, Any] = {
             "num_pools": 4,
-            "maxsize": _POOL,
+            "maxsize": options.max_connections,
             "timeout": Timeout(connect=CONNECT_TIMEOUT.total_seconds(), read=options.response_timeout),
         }
         if self.site.is_encrypted:
             settings["ssl_context"] = self._trusted()
-        proxy = options.proxy_url or _proxy_of_the_environment(self.site.url)
+        proxy = proxy_of(self.site)
         if not proxy:
             return PoolManager(**settings)
         parts = urlsplit(proxy)
@@ -125,11 +122,6 @@ class SignedClient:
             except (OSError, ssl.SSLError) as error:
                 raise InvalidUriError(f"the ca_bundle {bundle} cannot be used: {error}") from error
         return context
-
-
-def _proxy_of_the_environment(url: str) -> str | None:
-    parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _reason(error: Exception) -> str:
@@ -159,10 +151,11 @@ def list_uploads(client: SignedClient, prefix: str) -> Iterator[UnfinishedUpload
             yield UnfinishedUpload(
                 plain(text_of(upload, "Key")), text_of(upload, "UploadId"), _time(text_of(upload, "Initiated"))
             )
-        if text_of(page, "IsTruncated") != "true":
+        here, marker = query.get("key-marker"), plain(text_of(page, "NextKeyMarker"))
+        there = text_of(page, "NextUploadIdMarker")
+        if text_of(page, "IsTruncated") != "true" or (here, query.get("upload-id-marker")) == (marker, there):
             return
-        query["key-marker"] = plain(text_of(page, "NextKeyMarker"))
-        query["upload-id-marker"] = text_of(page, "NextUploadIdMarker")
+        query["key-marker"], query["upload-id-marker"] = marker, there
 
 
 def _time(text: str) -> datetime | None:

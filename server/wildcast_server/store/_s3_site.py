@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from wildcast_server.errors import InvalidUriError
 from wildcast_server.store._s3_credentials import CredentialSource, credential_source
@@ -62,6 +63,14 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def proxy_of(site: S3Site) -> str | None:
+    """Return the proxy on the way to a bucket: the configured one, else the environment's, or none."""
+    if site.options.proxy_url:
+        return site.options.proxy_url
+    parts = urlsplit(site.url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def describe_site(bucket: str, options: StoreOptions) -> S3Site:

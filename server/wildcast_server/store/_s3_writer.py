@@ -6,15 +6,23 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Event, Semaphore
+from threading import Semaphore
 from typing import TypeVar
 
 from wildcast_server.errors import MultipartError, NetworkError, StoreError
+from wildcast_server.store._retry import RetryPolicy
 from wildcast_server.store.base import ObjectAttributes
 
 Result = TypeVar("Result")
 
 Repeat = Callable[[Callable[[], Result]], Result]
+
+ABORTING = RetryPolicy(deadline=10.0, max_retries=5)
+"""For what is a courtesy: a store that was away for as long as requests are repeated is not waited for once more."""
+
+
+class _GivenUpError(Exception):
+    """A part that is not sent any more, because another one failed."""
 
 
 class S3Writer(ABC):
@@ -104,29 +112,41 @@ class RequestWriter(S3Writer):
         except BaseException:
             # Whatever it was is what counts; an upload that cannot even be aborted is swept later.
             with suppress(StoreError):
-                self._repeated(lambda: self.abort(path, upload))
+                ABORTING.call(lambda: self.abort(path, upload))
             raise
 
     def _send(self, path: str, upload: str, parts: Iterable[bytes], concurrency: int) -> list[Part]:
-        """Send all parts, `concurrency` at a time; the first failure stops new ones, and is raised at the end."""
-        stop, free = Event(), Semaphore(concurrency)
+        """Send all parts, `concurrency` at a time; the first failure ends it, repetitions too, and is raised."""
+        failures: list[BaseException] = []
+        free = Semaphore(concurrency)
         sending: deque[Future[Part]] = deque()
+
+        def attempt(number: int, data: bytes) -> Part:
+            if failures:
+                raise _GivenUpError
+            return self.upload(path, upload, number, data)
 
         def send(number: int, data: bytes) -> Part:
             try:
-                return self._repeated(lambda: self.upload(path, upload, number, data))
-            except BaseException:
-                stop.set()
+                return self._repeated(lambda: attempt(number, data))
+            except BaseException as error:
+                failures.append(error)
                 raise
             finally:
                 free.release()
 
         with ThreadPoolExecutor(concurrency, thread_name_prefix="parts") as pool:
-            for number, data in enumerate(parts, 1):
-                free.acquire()
-                if stop.is_set():
-                    break
-                sending.append(pool.submit(send, number, data))
+            try:
+                for number, data in enumerate(parts, 1):
+                    free.acquire()
+                    if failures:
+                        break
+                    sending.append(pool.submit(send, number, data))
+            except BaseException as error:
+                failures.append(error)
+                raise
+        if failures:
+            raise failures[0]
         return [part.result() for part in sending]
 
     def _repeated(self, work: Callable[[], Result]) -> Result:

@@ -64,8 +64,9 @@ def _open(scheme: str, rest: str, uri: str, options: StoreOptions) -> ObjectStor
             return ObstoreStore(f"memory://{base}", MemoryStore(), base)
     bucket, _, below = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
+        wrong = "names a bucket that there cannot be" if bucket else "names no bucket"
         advice = f"write {scheme}://bucket or {scheme}://bucket/base"
-        raise InvalidUriError(f"{_shown(uri)} names no bucket; {advice}", _public(uri))
+        raise InvalidUriError(f"{_shown(uri)} {wrong}; {advice}", _public(uri))
     base = _base(below, uri)
     clean = f"{scheme}://{bucket}/{base}".rstrip("/")
     match scheme:

@@ -16,8 +16,9 @@ CONNECT_TIMEOUT = timedelta(seconds=5)
 class StoreOptions:
     """How to reach an object store.
 
-    Credentials, region, encryption, acceleration, checksums and the choice of an engine are about S3. GCS and Azure
-    heed the rest, and take their credentials from the standard variables of their own environments.
+    GCS and Azure heed the endpoint and its scheme, certificates, proxy, storage class, tags, the part size, time-outs
+    and repetitions, take their credentials from the standard variables of their own environments, and refuse `sse`.
+    All else is about S3.
     """
 
     region: str = "us-east-1"
@@ -60,7 +61,7 @@ class StoreOptions:
     response_timeout: float = 20.0
     """For how long a store may be silent, in seconds; a request with a body has a second more for each 128 KiB."""
     max_connections: int = 512
-    """How many connections are kept open for later requests, at most."""
+    """How many connections boto3, and our own requests to S3, keep open for later ones, at most."""
 
     def __post_init__(self) -> None:
         if (self.access_key_id is None) != (self.secret_access_key is None):

@@ -34,6 +34,12 @@ _HEADROOM = 1.5
 _PATIENCE, _LONGEST_PATIENCE = 1.0, 30.0
 """Seconds until growing is tried once more after it was of no use; doubled each time."""
 
+_EXPECTED_RATE = 8000
+"""Requests a second: about twice what this process can send."""
+
+_GENEROUS = 3.0
+"""As `_HEADROOM`, where all that is known is how long a tiny request takes."""
+
 _RECOVERY = 1.0
 """Seconds without SlowDown after which an eighth more is allowed again."""
 
@@ -73,14 +79,18 @@ class FixedLimit:
         del began, size, in_flight
         return False
 
+    def expect(self, round_trip: float) -> None:
+        """Take in how many seconds a small request took; it changes nothing."""
+
 
 class AutoLimit:
     """A number of requests in flight that follows what the store, the way there and this machine can do.
 
-    It begins with 16. When as many requests have ended, the CPU time that they took and the time that they waited tell
-    how many more would fit, and the number is multiplied by 2 to 16. While throughput grows so does the number; when it
-    does not, it returns to what throughput needs, and growing is tried again later. Each time that the store asks for
-    fewer requests (503 SlowDown) the number is halved, and grows by an eighth a second from then on.
+    It begins with 16, or with more where `expect` was told of a long round trip. When as many requests have ended, the
+    CPU time that they took and the time that they waited tell how many more would fit, and the number is multiplied by
+    up to 16. While throughput grows so does the number; when it does not, it returns to what throughput needs, and
+    growing is tried again later. Each time that the store asks for fewer requests (503 SlowDown) the number is halved,
+    and grows by an eighth a second from then on.
 
     It is no thread's own: whoever calls it holds a lock.
 
@@ -103,8 +113,10 @@ class AutoLimit:
         clock: Callable[[], float] = time.perf_counter,
         cpu: Callable[[], float] = time.process_time,
     ) -> None:
-        self.limit = min(first, most)
+        self.limit = self._first = min(first, most)
         self._most = most
+        self._round_trip: float | None = None
+        self._has_measured = False
         self._slow_downs = slow_downs
         self._clock, self._cpu = clock, cpu
         self._best: _Measurement | None = None
@@ -115,6 +127,18 @@ class AutoLimit:
         self._seen = slow_downs()
         self._forgive = False
         self._restart(-1.0)
+
+    def expect(self, round_trip: float) -> None:
+        """Take in how many seconds a small request took, and begin with as many as that asks for.
+
+        Once uploads themselves have been measured it changes nothing. If it was a bad guess, the first measurements
+        show it.
+        """
+        if self._has_measured:
+            return
+        self._round_trip = round_trip if self._round_trip is None else min(self._round_trip, round_trip)
+        self.limit = max(self._first, min(self._most, round(self._round_trip * _EXPECTED_RATE)))
+        _log.debug("concurrency %d -> %d: %.1f ms a round trip", self._first, self.limit, self._round_trip * 1000)
 
     def ended(self, began: float, size: int, in_flight: int) -> bool:
         """Take in that a request has ended; say whether `limit` changed.
@@ -153,7 +177,8 @@ class AutoLimit:
         self._waited = 0.0
 
     def _slow_down(self, now: float) -> bool:
-        self._was_slowed = True
+        self._was_slowed = self._has_measured = True
+        self._round_trip = None
         self._rest_until = now + _RECOVERY
         changed = self._set(max(1, self.limit // 2), now, "the store asks for fewer requests")
         self._seen, self._forgive = self._slow_downs(), True
@@ -167,25 +192,51 @@ class AutoLimit:
         if not filled or now < self._rest_until:
             self._restart(now)
             return False
+        self._has_measured = True
+        enough = self._enough(measured)
+        if enough < self.limit:
+            return self._take_back(enough, now)
+        self._round_trip = None
         if self._was_slowed:
             self._rest_until = now + _RECOVERY
             return self._set(min(self._most, self.limit + max(1, self.limit // 8)), now, "the store keeps up")
+        return self._grow(measured, load, now)
+
+    def _grow(self, measured: _Measurement, load: float, now: float) -> bool:
+        """Allow more, unless that was of no use before or cannot be."""
         if self._growing and self._best is not None and measured.limit > self._best.limit:
             needed = self._needed(self._best, measured)
-            if needed < measured.limit and not self._is_settled:
-                # The first round after a step finds the queue still growing.
-                self._is_settled = True
-                self._restart(now)
-                return False
             if needed < measured.limit:
-                return self._rest(needed, now, "more requests only wait longer")
+                why = "more requests only wait longer"
+                return self._rest(needed, now, why) if self._is_settled else self._settle(now)
         self._best = measured
-        if load >= _BUSY or self.limit >= self._most:
-            return self._rest(self.limit, now, f"CPU {load:.0%}")
-        self._growing = True
-        step = _LARGEST_STEP if load < _IDLE else max(_SMALLEST_STEP, 1 / load)
         why = f"{measured.latency * 1000:.1f} ms a request, CPU {load:.0%}"
-        return self._set(min(self._most, round(self.limit * step)), now, why)
+        step = _LARGEST_STEP if load < _IDLE else max(_SMALLEST_STEP, 1 / load)
+        # More than that would not be in flight, however fast they were sent (Little's law).
+        useful = min(self._most, round(measured.latency * _EXPECTED_RATE))
+        if load >= _BUSY or self.limit >= useful:
+            return self._rest(self.limit, now, why)
+        self._growing = True
+        return self._set(min(useful, round(self.limit * step)), now, why)
+
+    def _enough(self, measured: _Measurement) -> int:
+        """Return how many suffice if we began with a guess; else as many as there are."""
+        if self._round_trip is None:
+            return self.limit
+        return max(self._first, round(_GENEROUS * measured.requests * self._round_trip))
+
+    def _take_back(self, enough: int, now: float) -> bool:
+        """Forget a guess that was far too high."""
+        if not self._is_settled:
+            return self._settle(now)
+        self._round_trip = None
+        return self._set(enough, now, "far more than the round trip asks for")
+
+    def _settle(self, now: float) -> bool:
+        """Measure once more: the first round after a step finds the queue still growing."""
+        self._is_settled = True
+        self._restart(now)
+        return False
 
     @staticmethod
     def _needed(before: _Measurement, now: _Measurement) -> int:

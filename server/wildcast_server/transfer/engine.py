@@ -78,6 +78,11 @@ class Transfer:
         limit = AutoLimit(slow_downs=lambda: store.slow_downs) if max_concurrency == "auto" else max_concurrency
         self.budget = Budget(limit, max(min((most + _PARTS_AHEAD) * part_size, MEMORY), 3 * part_size))
 
+    def expect(self, round_trip: float) -> None:
+        """Take in how many seconds a small request to the store took, so that `auto` begins with a number that fits."""
+        with self.budget.lock:
+            self.budget.limiter.expect(round_trip)
+
     def upload(
         self,
         files: Sequence[LocalFile],

@@ -22,6 +22,13 @@ class LocalFile(msgspec.Struct, frozen=True, gc=False):
     mtime_ns: int
     device: int
     inode: int
+    ctime_ns: int = 0
+    """When anything of it was changed last; unlike the modification time nobody can set it back."""
+
+    @property
+    def identity(self) -> tuple[int, int, int, int]:
+        """What tells whether it is the very file that was seen before, unchanged: its times, device and inode."""
+        return self.mtime_ns, self.ctime_ns, self.device, self.inode
 
     @property
     def source(self) -> Path:

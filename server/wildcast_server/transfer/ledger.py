@@ -5,6 +5,7 @@ what it had not yet written, and a machine that crashes merely sends some files 
 the store; whoever resumes compares it with a listing.
 """
 
+import errno
 import os
 from pathlib import Path
 from threading import Lock
@@ -28,8 +29,8 @@ class LedgerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     expected_etag: str | None
     is_multipart: bool
     content_type: str
-    source: tuple[int, int, int] | None = None
-    """Of the local file when it was read: modification time in ns, device, inode. None if it never was on disk."""
+    source: tuple[int, int, int, int] | None = None
+    """Of the local file when it was read; None if it never was on disk."""
     removed: bool = False
     """Whether the object was deleted again."""
 
@@ -44,12 +45,12 @@ class LedgerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
             expected_etag=stored.expected_etag,
             is_multipart=stored.is_multipart,
             content_type=stored.content_type,
-            source=None if local is None else (local.mtime_ns, local.device, local.inode),
+            source=None if local is None else local.identity,
         )
 
     def is_of(self, local: LocalFile) -> bool:
         """Whether it was this very file, unchanged since, that was stored."""
-        return self.size == local.size and self.source == (local.mtime_ns, local.device, local.inode)
+        return self.size == local.size and self.source == local.identity
 
     def stored(self, key: str) -> StoredFile:
         """Return the file as the transfer had returned it."""
@@ -82,7 +83,10 @@ class Ledger:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = Lock()
-        self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._descriptor: int | None = descriptor
+        # What the writer before was killed in the middle of must not take the next row along.
+        self._is_torn = os.fstat(descriptor).st_size > 0
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +108,13 @@ class Ledger:
         with self._lock:
             if self._descriptor is None:
                 raise ValueError(f"the ledger {self.path} is closed")
-            os.write(self._descriptor, line)
+            if self._is_torn:
+                line = b"\n" + line
+            # A disk that is nearly full takes a part, and that is no error to the system.
+            self._is_torn = True
+            if os.write(self._descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            self._is_torn = False
 
     def close(self) -> None:
         """Give the file back. Idempotent."""

@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 
 from wildcast.contract.naming import join_key
 from wildcast_server.domain.sink import check_process
-from wildcast_server.errors import AlreadyExistsError, NotFoundError, StoreIoError, UnsupportedError
+from wildcast_server.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    StoreIoError,
+    UnsupportedError,
+    WorkflowFailedError,
+)
 from wildcast_server.http.media_types import cache_control, content_type
 from wildcast_server.store.base import ByteRange, ObjectAttributes, ObjectStore
 from wildcast_server.transfer.checksums import Crc64Nvme, Md5Etag
@@ -58,8 +64,9 @@ class Streamed:
     """Writes, reads and deletes the objects of one publication that is being streamed; for any number of threads.
 
     Objects that are written whole, as chunks are, take at most `slots` requests and, by their sizes,
-    ``slots * part_size`` bytes at a time, or one object alone what it needs. What files take that are written piece by
-    piece is told in `transfer.writer`.
+    ``slots * part_size`` bytes at a time, or one object alone what it needs. Large files that are written piece by
+    piece share the `slots` with them; each that is open has one request at least, and so has the rest, or one would
+    wait for the other for ever. What memory the files take is told in `transfer.writer`.
 
     Parameters
     ----------
@@ -90,7 +97,7 @@ class Streamed:
         self._prefix = prefix
         self._sizes = {row.path: row.size for row in read_ledger(ledger).values()}
         self._ledger = Ledger(ledger)
-        self._room = _Need(slots, slots * part_size)
+        self._bytes = slots * part_size
         self._used = _Need(0, 0)
         self._busy: set[str] = set()
         self._shared = 0
@@ -101,6 +108,11 @@ class Streamed:
 
     def __repr__(self) -> str:
         return f"Streamed({self.key('')!r} in {self.store.uri!r}, {len(self._sizes)} objects)"
+
+    @property
+    def prefix(self) -> str:
+        """Of the publication."""
+        return self._prefix
 
     def key(self, path: str) -> str:
         """Return the key of the object at `path`."""
@@ -238,7 +250,7 @@ class Streamed:
         Nobody waits for a share, or a workflow that writes several files in turn could wait for itself.
         """
         with self._changed:
-            fitting = min((self.slots - self._shared + 1) // 2, self.slots * self.part_size // part_size)
+            fitting = min((self.slots - self._shared) // 2, self.slots * self.part_size // part_size)
             share = max(1, min(PARTS_IN_FLIGHT, fitting))
             self._shared += share
         try:
@@ -246,12 +258,29 @@ class Streamed:
         finally:
             with self._changed:
                 self._shared -= share
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Wait for the requests in flight, and end. Idempotent."""
         self._closed = True
         self._threads.shutdown(cancel_futures=True)
         self._ledger.close()
+
+    def recorded(self) -> dict[str, LedgerRow]:
+        """Return what the ledger on disk tells whoever publishes, when all has ended.
+
+        Raises
+        ------
+        WorkflowFailedError
+            If it does not tell of all that was streamed: it was lost meanwhile.
+        """
+        rows = read_ledger(self._ledger.path)
+        if {row.path: row.size for row in rows.values()} != self._sizes:
+            raise WorkflowFailedError(
+                f"the ledger {self._ledger.path} was changed by somebody else while the workflow streamed, "
+                "so what it wrote cannot be published; run it again"
+            )
+        return rows
 
     @cached_property
     def _wants_md5(self) -> bool:
@@ -298,9 +327,9 @@ class Streamed:
     @contextmanager
     def _within(self, need: _Need) -> Iterator[_Need]:
         """Wait until there is room; who needs more than there is gets all of it."""
-        taken = _Need(min(need.requests, self._room.requests), min(need.bytes, self._room.bytes))
         with self._changed:
-            self._changed.wait_for(lambda: self._fits(taken))
+            self._changed.wait_for(lambda: self._fits(self._clipped(need)))
+            taken = self._clipped(need)
             self._used = _Need(self._used.requests + taken.requests, self._used.bytes + taken.bytes)
         try:
             yield taken
@@ -309,9 +338,17 @@ class Streamed:
                 self._used = _Need(self._used.requests - taken.requests, self._used.bytes - taken.bytes)
                 self._changed.notify_all()
 
+    def _clipped(self, need: _Need) -> _Need:
+        return _Need(min(need.requests, self._requests), min(need.bytes, self._bytes))
+
     def _fits(self, need: _Need) -> bool:
-        used, room = self._used, self._room
-        return used.requests + need.requests <= room.requests and used.bytes + need.bytes <= room.bytes
+        used = self._used
+        return used.requests + need.requests <= self._requests and used.bytes + need.bytes <= self._bytes
+
+    @property
+    def _requests(self) -> int:
+        # One at least, or a workflow whose open files have all of them would wait for itself.
+        return max(1, self.slots - self._shared)
 
 
 def _attributes(path: str) -> ObjectAttributes:

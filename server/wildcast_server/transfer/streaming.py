@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from wildcast.contract.naming import is_metadata
 from wildcast_server.domain.sink import DirectorySink, OpenFiles, OutputFile, OutputSink
 from wildcast_server.store import StoreOptions, open_store
+from wildcast_server.transfer.mark import StreamMark, write_mark
 from wildcast_server.transfer.parts import DEFAULT_PART_SIZE
 from wildcast_server.transfer.streamed import SLOTS, Streamed
 from wildcast_server.transfer.writer import MAX_OPEN_FILES, BufferedWriter
@@ -33,6 +35,8 @@ class StreamingSink(OutputSink):
         self._streamed = streamed
         self._files = OpenFiles(MAX_OPEN_FILES)
         self._documents = DirectorySink(directory)
+        self._is_marked = False
+        self._lock = Lock()
 
     def open(self, path: str, *, if_absent: bool = False, size_hint: int | None = None) -> OutputFile:
         """Begin a file."""
@@ -45,6 +49,8 @@ class StreamingSink(OutputSink):
             )
         if if_absent and self._streamed.size(path) is not None:
             raise FileExistsError(f"{path} is there already, and if_absent=True forbids to replace it")
+
+        self._set_mark()
 
         def make(on_end: "Any") -> OutputFile:
             return BufferedWriter(path, self._streamed, on_end, if_absent=if_absent, size_hint=size_hint)
@@ -62,6 +68,7 @@ class StreamingSink(OutputSink):
                     f"{file.relative_to(self._directory)} is in the output directory already: "
                     "write a zarr store there or with context.zarr_store, and not both"
                 )
+        self._set_mark()
         return StreamedStore(self._streamed, path, self._directory / path)
 
     def finish(self) -> None:
@@ -69,12 +76,22 @@ class StreamingSink(OutputSink):
         self._files.finish()
         self._documents.finish()
         self._streamed.close()
+        if self._is_marked:
+            # Only now the output directory can be published.
+            write_mark(self._directory, StreamMark.of(self._streamed.prefix, self._streamed.recorded()))
 
     def abort(self) -> None:
         """Abort what is open."""
         self._files.abort()
         self._documents.abort()
         self._streamed.close()
+
+    def _set_mark(self) -> None:
+        """Before anything is streamed, have the output directory say so."""
+        with self._lock:
+            if not self._is_marked:
+                write_mark(self._directory, StreamMark(self._streamed.prefix))
+                self._is_marked = True
 
 
 def open_sink(

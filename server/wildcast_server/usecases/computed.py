@@ -71,7 +71,10 @@ class Marks:
             computed = msgspec.json.decode(self._path(execution.id).read_bytes(), type=Computed)
         except (OSError, msgspec.DecodeError):
             return None
-        return computed if (computed.attempt, computed.boot) == (execution.attempt, _boot()) else None
+        # Where the system does not tell (it is no Linux), the machine may have crashed in between.
+        if not computed.boot or (computed.attempt, computed.boot) != (execution.attempt, _boot()):
+            return None
+        return computed
 
     def _write(self, execution: Execution, computed: Computed) -> None:
         try:

@@ -12,7 +12,7 @@ from wildcast_server.transfer.files import ProgressCallback
 
 
 class Ongoing(Protocol):
-    """A publication that has begun; `finish` or `abandon` ends it."""
+    """A publication that has begun; `finish`, `abandon` or `close` ends it."""
 
     def sink(self) -> SinkSpec | None:
         """Return where the workflow may write past the disk; None for nowhere."""
@@ -25,6 +25,9 @@ class Ongoing(Protocol):
 
     def abandon(self) -> None:
         """Remove what was published live, as far as that can be done."""
+
+    def close(self) -> None:
+        """Leave everything as it is. Idempotent."""
 
 
 class Begin(Protocol):

@@ -70,12 +70,14 @@ def resume_unfinished(
     marks
         Of computations that had ended; None where nothing is known of that.
     abandon
-        Removes what the last attempt of an execution that fails had published live.
+        Removes what the last attempt of an execution that fails had published live, if it was not computed whole.
     """
     resumed = []
     for execution in records.unfinished():
         if execution.status is not ExecutionStatus.QUEUED and not _take_up(records, execution, marks):
-            abandon(execution)
+            # What was computed stays, in the store too: it can be published without computing it again.
+            if marks is None or not marks.holds(execution):
+                abandon(execution)
             continue
         jobs.enqueue(execution.id)
         resumed.append(execution.id)

@@ -232,6 +232,9 @@ class _Run:
             logger.error("%s failed: %s\n%s", self._id, error, error.traceback)
         else:
             logger.error("%s failed: %s", self._id, error, exc_info=not isinstance(error, WildcastServerError))
+        if self._is_computed:
+            kept = "%s: what it computed stays; `wildcast-server publish %s --name %s` publishes it without computing again"
+            logger.error(kept, self._id, self._directory, self._id)
         reason = str(error) if isinstance(error, WildcastServerError) else f"{type(error).__name__}: {error}"
         ran = error.provenance if isinstance(error, WorkflowError) else None
         known = self._execution.provenance if ran is None else _with_waiting(ran, self._execution)
@@ -248,11 +251,12 @@ class _Run:
 
         What was computed stays, on disk and in the store: publishing it again costs no computation.
         """
-        if self._ongoing is None or (self._is_computed and not only_if_ended):
+        if self._ongoing is None:
             return
-        if only_if_ended and not self._was_ended():
-            return
-        self._ongoing.abandon()
+        if self._was_ended() if only_if_ended else not self._is_computed:
+            self._ongoing.abandon()
+        else:
+            self._ongoing.close()
 
     def _was_ended(self) -> bool:
         """Whether somebody ended this very attempt; of another attempt, the prefix may be in use."""

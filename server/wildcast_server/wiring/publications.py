@@ -42,6 +42,10 @@ class InStore:
         """Remove what was uploaded."""
         self.publishing.abandon()
 
+    def close(self) -> None:
+        """Leave it for the next try."""
+        self.publishing.close()
+
 
 @dataclass(frozen=True)
 class InPlace:
@@ -65,3 +69,6 @@ class InPlace:
 
     def abandon(self) -> None:
         """Do nothing: what was written stays for whoever looks for the reason."""
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -101,6 +101,16 @@ def build_transfer(settings: Settings, store: ObjectStore, at_most: int | None =
     )
 
 
+def live_requests(storage: ObjectStorageSettings) -> int:
+    """Return how many requests live publishing may have in flight; with 0 there is none.
+
+    What a workflow streams itself, in its own process, goes on at the same time: of a configured number that has the
+    other half, or the one.
+    """
+    configured = storage.max_concurrency
+    return LIVE_REQUESTS if configured == "auto" else min(LIVE_REQUESTS, configured // 2)
+
+
 def build_publisher(
     settings: Settings,
     store: ObjectStore,
@@ -121,7 +131,7 @@ def build_publisher(
         transfer or build_transfer(settings, store),
         prefix=settings.object_storage.prefix,
         ledgers=settings.data_dir.absolute() / "transfers",
-        gentle=build_transfer(settings, store, LIVE_REQUESTS),
+        gentle=build_transfer(settings, store, max(1, live_requests(settings.object_storage))),
         observe=observe,
     )
 

@@ -30,7 +30,7 @@ from wildcast_server.usecases.results import Results
 from wildcast_server.usecases.run import RunExecution
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.wiring.publications import InPlace, InStore
-from wildcast_server.wiring.publishing import build_publisher, build_store_check, build_transfer
+from wildcast_server.wiring.publishing import build_publisher, build_store_check, build_transfer, live_requests
 from wildcast_server.wiring.stopping import StopRequestedError
 from wildcast_server.wiring.streaming import streaming_sink
 
@@ -176,9 +176,11 @@ def publication_places(settings: Settings, store: ObjectStore | None, signer: Si
         ledger = publishing.streamed
         return None if ledger is None else streaming_sink(settings, publishing.prefix, ledger)
 
+    publish_live = settings.results.publish_live and live_requests(settings.object_storage) > 0
+
     def begin(directory: Path, execution: Execution, *, afresh: bool) -> InStore:
         publishing = publisher.begin(directory, execution.id, attempt=execution.attempt, afresh=afresh)
-        return InStore(publishing, sink, publish_live=settings.results.publish_live)
+        return InStore(publishing, sink, publish_live=publish_live)
 
     return PublicationPlaces(begin, {"server": local, "s3": store}, signer, metrics)
 

@@ -6,7 +6,7 @@ from typing import Any
 from wildcast_server.jobs import SinkSpec
 from wildcast_server.settings import Settings
 from wildcast_server.transfer.streaming import plain_options
-from wildcast_server.wiring.publishing import store_options
+from wildcast_server.wiring.publishing import live_requests, store_options
 
 FACTORY = "wildcast_server.transfer.streaming:open_sink"
 
@@ -38,5 +38,5 @@ def streaming_sink(settings: Settings, prefix: str, streamed: Path) -> SinkSpec 
         "part_size": storage.multipart_chunksize,
     }
     if storage.max_concurrency != "auto":
-        arguments["slots"] = storage.max_concurrency
+        arguments["slots"] = storage.max_concurrency - live_requests(storage)
     return SinkSpec(factory=FACTORY, arguments=arguments)

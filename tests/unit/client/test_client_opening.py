@@ -7,6 +7,10 @@ import pytest
 import xarray as xr
 from starlette.responses import Response
 
+LONG = pytest.mark.long
+FORMATS = [(2, True), pytest.param((2, False), marks=LONG), pytest.param((3, True), marks=LONG), (3, False)]
+"""Format, and whether the metadata is consolidated. Two show all four values; the long tests have every pair."""
+
 FAULTS = {
     "404": lambda: Response("no", 404),
     "refused": lambda: Response("no", 403),
@@ -38,7 +42,7 @@ WAYS = {
 }
 
 
-@pytest.fixture(params=[(2, True), (2, False), (3, True), (3, False)], ids=str)
+@pytest.fixture(params=FORMATS, ids=str)
 def published(request, cdn, tmp_path):
     """A CDN with a published hierarchy, of each format, with consolidated metadata and without."""
     zarr_format, consolidated = request.param

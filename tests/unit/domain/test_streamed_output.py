@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 from wildcast_server import RunContext
@@ -136,6 +137,17 @@ def test_a_closed_file_takes_nothing(context):
         file.write(b"x")
     with pytest.raises(ValueError, match="a is closed"):
         file.flush()
+
+
+def test_what_has_to_seek_is_told_what_to_do(context, tmp_path):
+    """As HDF5 has to: the message names the file and both ways out, of which one is shown to work."""
+    dataset = xr.Dataset({"t": ("x", [1.0, 2.0])})
+    told = r"a\.nc is streamed .* into memory .* context\.output_directory"
+    with pytest.raises(io.UnsupportedOperation, match=told), context.open("a.nc") as file:
+        dataset.to_netcdf(file, engine="h5netcdf")
+    with context.open("a.nc") as file:
+        file.write(dataset.to_netcdf())
+    xr.testing.assert_identical(xr.load_dataset(tmp_path / "a.nc"), dataset)
 
 
 def test_dropping_an_open_file_makes_none(tmp_path):

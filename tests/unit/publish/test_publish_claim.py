@@ -1,17 +1,18 @@
 """Several publishers of one name, at once and after one another."""
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wildcast.contract.naming import MANIFEST_PATH
-from wildcast_server.errors import NetworkError, PublicationError
+from wildcast_server.errors import EmptyOutputError, NetworkError, PublicationError
 from wildcast_server.publish import Published, Publisher, read_manifest
 from wildcast_server.publish.claim import CLAIM_PATH, Claim, claim_key
-from wildcast_server.store import ObjectStore, StoreOptions, open_store
+from wildcast_server.store import ObjectInfo, ObjectStore, StoreOptions, open_store
 
 Directory = Callable[..., Path]
 MakePublisher = Callable[..., Publisher]
@@ -167,3 +168,23 @@ def test_a_publication_being_made_is_never_removed(watched: Any, publisher: Make
     with pytest.raises(PublicationError, match="another publication below outputs"):
         publisher(watched, prefix="").publish(directory({"x": b"1"}, "other"), "outputs")
     assert watched.head(claim_key("outputs/run"))
+
+
+def test_a_claim_that_comes_after_the_failure_is_given_back(
+    watched: Any, publisher: MakePublisher, directory: Directory
+):
+    """The store is asked in the background; its answer may be slower than a directory is found to be empty."""
+    failed, head = threading.Event(), watched.inner.head
+
+    def slow(key: str) -> ObjectInfo:
+        assert failed.wait(10)
+        return head(key)
+
+    watched.head = slow
+    begun = publisher(watched).begin(directory({}), "run", owner="me")
+    with pytest.raises(EmptyOutputError):
+        begun.finish()
+    failed.set()
+    wait([begun._opening], 10)
+    begun._threads.shutdown()
+    assert list(watched.list("outputs")) == []

@@ -3,6 +3,7 @@
 import logging
 import mmap
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ import pytest
 from wildcast.contract.naming import MANIFEST_PATH
 from wildcast_server.errors import NetworkError
 from wildcast_server.publish import Publisher, live
+from wildcast_server.publish.scan import scan
 from wildcast_server.publish.settling import SETTLED_NS, Settling
+from wildcast_server.store import open_store
 from wildcast_server.transfer.files import TransferProgress
 
 Directory = Callable[..., Path]
@@ -114,6 +117,9 @@ def test_a_file_that_is_rewritten_again_and_again_waits_longer(settling: Settlin
     assert [_paths(settling), _paths(settling)] == [[], ["a"]]
 
 
+NO_GROUP = 1 << 30
+"""Greater than any process's id may be."""
+
 WRITERS = {
     "open for writing": "file = open(path, 'r+b')",
     "mapped": "import mmap; f = open(path, 'r+b'); m = mmap.mmap(f.fileno(), 0); f.close()",
@@ -136,9 +142,25 @@ def test_a_file_that_the_group_may_write_has_not_settled(settling: Settling, roo
         _rest(root / "a")
         settling.look(child.pid)
         assert _paths(settling, child.pid) == []
-        assert _paths(settling, os.getpgid(0)) == ["a"]
+        assert _paths(settling, NO_GROUP) == ["a"]
         child.communicate()
     assert _paths(settling, child.pid) == ["a"]
+
+
+@pytest.mark.skipif(not Settling.is_possible(), reason="needs /proc")
+def test_a_child_that_left_the_group_is_one_of_those_who_write(settling: Settling, root: Path):
+    """A worker in a session of its own may hold a file that no time tells of."""
+    code = "import os, sys; file = open(sys.argv[1], 'r+b'); os.setsid(); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(root / "a")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        _rest(root / "a")
+        settling.look(os.getpgid(0))
+        assert _paths(settling, os.getpgid(0)) == []
+        child.communicate()
+    assert _paths(settling, os.getpgid(0)) == ["a"]
 
 
 @pytest.mark.skipif(not Settling.is_possible(), reason="needs /proc")
@@ -245,3 +267,37 @@ def test_what_was_published_live_survives_a_kill(
     watched.written.clear()
     publisher(watched, ledgers=ledgers).begin(root, "run").finish()
     assert watched.written == [f"outputs/run/{MANIFEST_PATH}"]
+
+
+def _publish_live(publishing: Any) -> None:
+    """Upload all that is there, as the thread does."""
+    publishing._upload_live(scan(publishing._wanted.directory), lambda: None)
+
+
+def test_a_file_that_was_rewritten_under_its_old_time_is_sent_again(
+    watched: Any, publisher: MakePublisher, directory: Directory
+):
+    """Some programs set the times of what they write; the size, the time and the inode are then those of before."""
+    root = directory({"a": b"1"})
+    os.utime(root / "a", (0, 0))
+    begun = publisher(watched).begin(root, "run")
+    _publish_live(begun)
+    (root / "a").write_bytes(b"2")
+    os.utime(root / "a", (0, 0))
+    begun.finish()
+    assert watched.get("outputs/run/a") == b"2"
+
+
+@pytest.mark.parametrize(("before", "after"), [("a", "a/b"), ("a/b", "a")])
+def test_a_file_may_become_a_directory_after_it_was_published_live(
+    publisher: MakePublisher, directory: Directory, tmp_path: Path, before: str, after: str
+):
+    """And a directory a file; a store of files cannot hold both."""
+    root, store = directory({before: b"1"}), open_store((tmp_path / "objects").as_uri())
+    begun = publisher(store).begin(root, "run")
+    _publish_live(begun)
+    shutil.rmtree(root)
+    begun._wanted.directory.mkdir()
+    directory({after: b"2"})
+    assert [row.path for row in begun.finish().manifest.rows] == [after]
+    assert store.get(f"outputs/run/{after}") == b"2"

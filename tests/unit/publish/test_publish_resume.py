@@ -289,17 +289,18 @@ Publisher(store, transfer, prefix="outputs", ledgers=Path(ledgers)).publish(Path
 """
 
 KILLED_AT = [
-    "publish.begun",
-    "upload.read:3",
+    pytest.param("publish.begun", marks=pytest.mark.long),
+    pytest.param("upload.read:3", marks=pytest.mark.long),
     "upload.stored:3",
-    "upload.recorded:3",
+    pytest.param("upload.recorded:3", marks=pytest.mark.long),
     "upload.part:2",
     "publish.data-stored",
-    "publish.metadata-stored",
-    "publish.verified",
-    "publish.swept",
+    pytest.param("publish.metadata-stored", marks=pytest.mark.long),
+    pytest.param("publish.verified", marks=pytest.mark.long),
+    pytest.param("publish.swept", marks=pytest.mark.long),
     "publish.committed",
 ]
+"""Each costs a process of its own, so four stand for all; the long tests have every one."""
 
 
 @pytest.mark.parametrize("place", KILLED_AT)

@@ -242,6 +242,18 @@ def test_an_empty_store_lists_nothing(store: ObjectStore):
     assert _keys(store) == []
 
 
+@pytest.mark.parametrize(
+    "store",
+    [
+        "memory",
+        "file",
+        "gs-base",
+        "s3-base",
+        pytest.param("s3", marks=pytest.mark.long),
+        pytest.param("az-base", marks=pytest.mark.emulators),
+    ],
+    indirect=True,
+)
 def test_listing_more_than_a_page(store: ObjectStore):
     """Listings go on behind the store's page of a thousand."""
     with ThreadPoolExecutor(8) as pool:

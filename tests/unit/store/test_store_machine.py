@@ -116,4 +116,4 @@ def test_a_store_is_a_dictionary(machine: type[_StoreMachine]):
     """Whatever is done in whatever order, the store holds what a dictionary would."""
     from hypothesis.stateful import run_state_machine_as_test
 
-    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))

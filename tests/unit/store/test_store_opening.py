@@ -80,6 +80,15 @@ def test_uris_that_are_none(uri: str):
     assert uri[:4] in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("uri", "said"), [("s3://", "no bucket"), ("s3://b", "cannot be"), ("gs://a b/x", "cannot be")]
+)
+def test_a_buckets_name_that_is_none(uri: str, said: str):
+    """A name that no bucket can have is told apart from the lack of one."""
+    with pytest.raises(InvalidUriError, match=said):
+        open_store(uri)
+
+
 @pytest.mark.parametrize("uri", ["s3://key:canary@bucket/x", "ftp://user:canary@host/"])
 def test_passwords_in_uris_are_not_repeated(uri: str):
     """A URI with a password is refused without showing it."""

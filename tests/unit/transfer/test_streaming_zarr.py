@@ -19,6 +19,7 @@ from wildcast_server import RunContext
 from wildcast_server.errors import NetworkError, StoreIoError
 from wildcast_server.store import open_store
 from wildcast_server.transfer.ledger import read_ledger
+from wildcast_server.transfer.mark import MARK_PATH
 from wildcast_server.transfer.streamed import Streamed
 from wildcast_server.transfer.streaming import StreamingSink
 from wildcast_server.transfer.zarr_stream import StreamedStore
@@ -123,7 +124,8 @@ def rows(tmp_path):
 
 def on_disk(tmp_path):
     output = tmp_path / "output"
-    return {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
+    found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
+    return found - {MARK_PATH}
 
 
 def published(objects, tmp_path, into):

@@ -145,3 +145,27 @@ def test_it_does_not_grow_unless_used(in_flight: int):
         now[0] = number * 0.03
         limit.ended(now[0] - 0.03, 1, in_flight)
     assert limit.limit == 16
+
+
+@pytest.mark.parametrize(("round_trip", "expected"), [(0.002, 16), (0.02, 160), (0.1, 256)])
+def test_it_begins_with_what_the_round_trip_asks_for(round_trip: float, expected: int):
+    """A round trip that is known before the first upload saves the ramp."""
+    simulation = Simulation(latency=round_trip)
+    simulation.limit.expect(round_trip)
+    assert simulation.limit.limit == expected
+
+
+def test_what_was_measured_counts_more_than_a_guess():
+    """Once uploads were measured, a round trip of a small request changes nothing."""
+    simulation = Simulation(latency=0.0005)
+    simulation.run(0.5)
+    simulation.limit.expect(0.1)
+    assert simulation.limit.limit == 16
+
+
+def test_a_bad_guess_is_taken_back():
+    """Where a narrow way, and no round trip, makes requests slow, there are soon far fewer than were guessed."""
+    simulation = Simulation(latency=0.0, cost=1e-5, servers=4, service=0.05)
+    simulation.limit.expect(0.1)
+    simulation.run(15)
+    assert min(simulation.seen[1:]) <= 32

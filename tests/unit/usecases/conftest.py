@@ -109,6 +109,9 @@ class PlainPublication:
     def abandon(self) -> None:
         self.journal.append("abandoned")
 
+    def close(self) -> None:
+        self.journal.append("closed")
+
 
 @dataclass
 class PlainBegin:

@@ -107,6 +107,7 @@ def test_a_publication_that_takes_the_service_along_is_not_tried_for_ever(record
     assert resume_unfinished(records, jobs, marks, given_up.append) == []
     assert records.get(ID).status is Status.FAILED
     assert f"stopped {MAX_RESUMED} times" in records.get(ID).error_message
+    assert given_up == []
 
 
 def test_what_is_being_published_stays_pending_over_a_stop(records, computed, marks, caplog):
@@ -137,12 +138,14 @@ def test_a_failed_publication_keeps_what_is_stored(run_with, records, queued, ma
     """Publishing again later sends the rest, and the mark tells that nothing is to be computed."""
     run = run_with(publish=raising(UploadFailedError("denied")))
     run(queued.id)
-    assert run.begin.journal == ["afresh"]
+    assert run.begin.journal == ["afresh", "closed"]
     assert list(marks) == [queued.id]
     assert records.get(queued.id).error_message == "denied"
 
 
-@pytest.mark.parametrize(("to", "journal"), [(Status.CANCELLED, ["afresh", "abandoned"]), (Status.QUEUED, ["afresh"])])
+@pytest.mark.parametrize(
+    ("to", "journal"), [(Status.CANCELLED, ["afresh", "abandoned"]), (Status.QUEUED, ["afresh", "closed"])]
+)
 def test_who_took_the_execution_away_decides(run_with, records, queued, to, journal):
     """Of a cancelled one everything is removed; what another attempt may be writing is left alone."""
 
@@ -184,6 +187,9 @@ class Telling:
         return self.publish(self.directory, self.execution)
 
     def abandon(self):
+        """Nothing to do."""
+
+    def close(self):
         """Nothing to do."""
 
     def tell(self, on_progress):

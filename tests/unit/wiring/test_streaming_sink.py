@@ -3,10 +3,14 @@
 import msgspec
 import pytest
 
+from wildcast_server.errors import WorkflowFailedError
 from wildcast_server.jobs import protocol
 from wildcast_server.jobs.sinks import sink_of
+from wildcast_server.publish.scan import scan
 from wildcast_server.settings import load_settings
 from wildcast_server.transfer.ledger import read_ledger
+from wildcast_server.transfer.mark import StreamMark, read_mark
+from wildcast_server.wiring.publishing import live_requests
 from wildcast_server.wiring.streaming import streaming_sink
 
 
@@ -40,12 +44,36 @@ def test_what_is_streamed_lands_below_the_publications_prefix(settings_of, tmp_p
     assert list(read_ledger(tmp_path / "led" / "ger")) == ["a/b"]
 
 
+def test_the_output_directory_says_what_was_streamed(settings_of, tmp_path):
+    """From before the first byte; all of it once the run has ended, so that nothing is published without it."""
+    settings, output = settings_of(store=(tmp_path / "objects").as_uri()), tmp_path / "output"
+    sink = sink_of(streaming_sink(settings, "p", tmp_path / "ledger"), output)
+    file = sink.open("a")
+    assert read_mark(output) == StreamMark("p")
+    with file:
+        file.write(b"x")
+    sink.finish()
+    assert read_mark(output).is_of(read_ledger(tmp_path / "ledger"))
+    assert scan(output, may_be_empty=True) == []
+
+
+def test_a_ledger_that_is_lost_while_the_workflow_streams_fails_it(settings_of, tmp_path):
+    """Without it, nobody could tell what belongs to the output."""
+    settings = settings_of(store=(tmp_path / "objects").as_uri())
+    sink = sink_of(streaming_sink(settings, "p", tmp_path / "ledger"), tmp_path / "output")
+    with sink.open("a") as file:
+        file.write(b"x")
+    (tmp_path / "ledger").unlink()
+    with pytest.raises(WorkflowFailedError, match="run it again"):
+        sink.finish()
+
+
 def test_the_settings_of_the_transfer_hold(settings_of, tmp_path):
-    """Parts of the configured size, and no more requests than are allowed."""
+    """Parts of the configured size, and, with live publishing, no more requests than are allowed."""
     settings = settings_of(
         bucket="bucket",
         multipart_chunksize=6 << 20,
-        max_concurrency=3,
+        max_concurrency=5,
         endpoint_url="http://127.0.0.1:9",
         region="eu-west-1",
     )
@@ -66,3 +94,11 @@ def test_credentials_show_nowhere(settings_of, tmp_path):
     spec = streaming_sink(settings, "p", tmp_path / "ledger")
     assert spec.arguments["options"]["secret_access_key"] == "canary-1"
     assert "canary" not in f"{spec!r} {spec!s} {sink_of(spec, tmp_path)!r}"
+
+
+@pytest.mark.parametrize(("configured", "live", "streaming"), [(1, 0, 1), (2, 1, 1), (7, 3, 4), (500, 32, 468)])
+def test_live_publishing_and_streaming_share_the_bound(settings_of, tmp_path, configured, live, streaming):
+    """They run at the same time, in two processes, and a number of requests is a bound on both together."""
+    settings = settings_of(store=(tmp_path / "objects").as_uri(), max_concurrency=configured)
+    assert live_requests(settings.object_storage) == live
+    assert streaming_sink(settings, "p", tmp_path / "ledger").arguments["slots"] == streaming

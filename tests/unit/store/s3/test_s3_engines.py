@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from wildcast_server.errors import (
 from wildcast_server.store import ObjectAttributes, ObjectStore, StoreOptions, open_store
 
 PART = 5 << 20
-ENDPOINT = Path(__file__).parents[3] / "benchmarks/s3_endpoint.py"
+ENDPOINT = Path(__file__).parents[4] / "benchmarks/s3_endpoint.py"
 ENGINES = {
     "rust": ({}, "the Rust client"),
     "boto3": ({"use_rust_client": False}, "boto3"),
@@ -335,10 +336,17 @@ def test_the_choice_is_logged(
     assert said == {"small": small, "large": large, "parts": large, "unknown": small}
 
 
-def test_the_common_runtime_knows_no_proxy(record: Record, caplog: pytest.LogCaptureFixture):
-    """Where a proxy is configured, objects take the other engine's way through it, rather than none."""
+@pytest.mark.parametrize("where", ["settings", "environment"])
+def test_the_common_runtime_knows_no_proxy(
+    record: Record, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    """Where there is a proxy, objects take the other engine's way through it, rather than none."""
     with record([OK]) as proxy, caplog.at_level(logging.INFO, "wildcast_server.store"):
-        options = StoreOptions(proxy_url=proxy.url, scheme="http", crt_min_limit=0)
+        options = StoreOptions(scheme="http", crt_min_limit=0)
+        if where == "environment":
+            monkeypatch.setenv("http_proxy", proxy.url)
+        else:
+            options = replace(options, proxy_url=proxy.url)
         open_store("s3://bucket", options).put("key", b"x")
     assert proxy.seen[0].path.startswith("http://s3.us-east-1.amazonaws.com/")
     assert "crt_min_limit is ignored" in caplog.text

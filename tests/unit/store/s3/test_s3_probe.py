@@ -47,13 +47,32 @@ def test_the_answer_is_believed_and_remembered(record: Record, answers: list[Any
     assert len(first.body) < 100
 
 
-@pytest.mark.parametrize("trouble", [refusal(503, "SlowDown"), refusal(403, "AccessDenied"), None])
-def test_a_store_that_cannot_say_is_asked_again(record: Record, trouble: Any):
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        [refusal(503, "SlowDown")],
+        [refusal(403, "AccessDenied")],
+        [None, GONE],
+        [refusal(400, "RequestTimeout")],
+        [refusal(400, "ExpiredToken")],
+        [refusal(400, "IncompleteBody")],
+    ],
+    ids=["busy", "denied", "broken off", "400 time-out", "400 expired", "400 cut"],
+)
+def test_a_store_that_cannot_say_is_asked_again(record: Record, trouble: list[Any]):
     """An outage proves nothing: not trusted for now, without an error, and asked again at the next look."""
-    with record([trouble, refusal(400, "BadDigest")]) as recorder:
+    with record([*trouble, refusal(400, "BadDigest")]) as recorder:
         store = _open(recorder.url)
         assert not store.checks_crc64nvme
         assert store.checks_crc64nvme
+
+
+def test_the_question_is_removed_even_if_its_answer_was_lost(record: Record):
+    """Bytes that may have arrived are deleted, and the deletion is made again where it fails."""
+    with record([None, refusal(500, "InternalError"), None, GONE]) as recorder:
+        assert not _open(recorder.url).checks_crc64nvme
+    assert [seen.method for seen in recorder.seen] == ["PUT", "DELETE", "DELETE", "DELETE"]
+    assert len({seen.path for seen in recorder.seen}) == 1
 
 
 def test_many_ask_once(record: Record):
@@ -115,6 +134,13 @@ def test_pages_of_uploads(record: Record):
     with record([page("base/a%2Bb", truncated), page("base/c", "")]) as recorder:
         assert [upload.key for upload in _open(recorder.url).unfinished_uploads("")] == ["a+b", "c"]
     assert "key-marker=base%2Fa%2Bb" in recorder.seen[1].path
+
+
+def test_a_listing_that_never_moves_on_ends(record: Record):
+    """A server that calls each page truncated and names no place to go on from is not asked for ever."""
+    page = b"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated></ListMultipartUploadsResult>"
+    with record([(200, {}, page)] * 2) as recorder:
+        assert list(_open(recorder.url).unfinished_uploads("")) == []
 
 
 def test_xml_that_explodes_is_refused(record: Record):

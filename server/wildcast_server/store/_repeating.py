@@ -1,0 +1,73 @@
+"""A store that repeats its requests, renews its credentials, and counts both."""
+
+from abc import ABC
+from collections.abc import Callable
+from threading import Lock
+from typing import TypeVar
+
+from wildcast_server.errors import CredentialsExpiredError, SlowDownError, StoreError
+from wildcast_server.store._retry import RetryPolicy
+from wildcast_server.store.base import ObjectStore
+
+Result = TypeVar("Result")
+
+
+class RepeatingStore(ObjectStore, ABC):
+    """What every store has that is reached through a network.
+
+    Parameters
+    ----------
+    retry
+        How requests are repeated.
+    """
+
+    def __init__(self, retry: RetryPolicy) -> None:
+        self._retry = retry
+        self._counting = Lock()
+        self._slow_downs = self._retries = 0
+
+    @property
+    def slow_downs(self) -> int:
+        return self._slow_downs
+
+    @property
+    def retries(self) -> int:
+        return self._retries
+
+    def _repeated(self, work: Callable[[], Result]) -> Result:
+        """Make a request as often as `retry` says."""
+        return self._retry.call(work, self._judge, self._count)
+
+    def _renewing(self, work: Callable[[], Result]) -> Result:
+        """Make a request that the driver itself repeats, but for credentials that have ended."""
+        return self._retry.call(
+            work, lambda error, began: _has_expired(error) and self._judge(error, began), self._count
+        )
+
+    def _again(self, error: StoreError, began: float, work: Callable[[], Result]) -> Result:
+        """Go on with a request whose first try, which began at `began`, failed."""
+        return self._retry.call(work, self._judge, self._count, failed=(error, began))
+
+    def _judge(self, error: StoreError, began: float) -> bool:
+        """Take note of a failure, and say whether the request may succeed when it is made again."""
+        self._met(error)
+        return not _has_expired(error) or self._renew(began)
+
+    def _count(self) -> None:
+        with self._counting:
+            self._retries += 1
+
+    def _met(self, error: BaseException) -> BaseException:
+        if isinstance(error, SlowDownError):
+            with self._counting:
+                self._slow_downs += 1
+        return error
+
+    def _renew(self, before: float) -> bool:
+        """Whether there may be other credentials than those that were in use before a moment."""
+        del before
+        return False
+
+
+def _has_expired(error: StoreError) -> bool:
+    return isinstance(error, CredentialsExpiredError)
