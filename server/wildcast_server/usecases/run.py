@@ -233,8 +233,8 @@ class _Run:
         else:
             logger.error("%s failed: %s", self._id, error, exc_info=not isinstance(error, WildcastServerError))
         if self._is_computed:
-            kept = "%s: what it computed stays; `wildcast-server publish %s --name %s` publishes it without computing again"
-            logger.error(kept, self._id, self._directory, self._id)
+            again = f"wildcast-server publish {self._directory} --name {self._id}"
+            logger.error("%s: what it computed stays; `%s` publishes it without computing again", self._id, again)
         reason = str(error) if isinstance(error, WildcastServerError) else f"{type(error).__name__}: {error}"
         ran = error.provenance if isinstance(error, WorkflowError) else None
         known = self._execution.provenance if ran is None else _with_waiting(ran, self._execution)

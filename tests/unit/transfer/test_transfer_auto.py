@@ -60,10 +60,10 @@ class Simulation:
 
 
 def test_it_stays_where_there_is_no_latency():
-    """Where the CPU is the bound, more than the first sixteen requests would be of no use."""
+    """Where the CPU is the bound, more than the first eight requests would be of no use."""
     simulation = Simulation(latency=0.0005)
     simulation.run(0.5)
-    assert set(simulation.seen) == {16}
+    assert set(simulation.seen) == {8}
 
 
 @pytest.mark.parametrize("latency", [0.03, 0.1, 0.3])
@@ -135,7 +135,7 @@ def test_it_never_falls_below_one():
     assert simulation.limit.limit == 1
 
 
-@pytest.mark.parametrize("in_flight", [1, 8])
+@pytest.mark.parametrize("in_flight", [1, 4])
 def test_it_does_not_grow_unless_used(in_flight: int):
     """Where files or memory keep fewer in flight than allowed, the limit stays."""
     now = [0.0]
@@ -144,10 +144,10 @@ def test_it_does_not_grow_unless_used(in_flight: int):
     for number in range(1000):
         now[0] = number * 0.03
         limit.ended(now[0] - 0.03, 1, in_flight)
-    assert limit.limit == 16
+    assert limit.limit == 8
 
 
-@pytest.mark.parametrize(("round_trip", "expected"), [(0.002, 16), (0.02, 160), (0.1, 256)])
+@pytest.mark.parametrize(("round_trip", "expected"), [(0.002, 8), (0.026, 160), (0.1, 256)])
 def test_it_begins_with_what_the_round_trip_asks_for(round_trip: float, expected: int):
     """A round trip that is known before the first upload saves the ramp."""
     simulation = Simulation(latency=round_trip)
@@ -160,7 +160,7 @@ def test_what_was_measured_counts_more_than_a_guess():
     simulation = Simulation(latency=0.0005)
     simulation.run(0.5)
     simulation.limit.expect(0.1)
-    assert simulation.limit.limit == 16
+    assert simulation.limit.limit == 8
 
 
 def test_a_bad_guess_is_taken_back():
