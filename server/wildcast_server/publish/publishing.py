@@ -248,6 +248,8 @@ class Publishing:
         commit(self._means.store, place, manifest)
         reached("publish.committed")
         seconds = self._means.stopwatch() - began
+        # Before the ledger goes: while it is there, whoever comes after a kill knows that a claim may be left.
+        self._place.release()
         self._forget()
         speed = manifest.bytes / seconds if seconds > 0 else 0.0
         return Published.of(manifest, place, upload=Upload(seconds=seconds, bytes_per_second=speed))
