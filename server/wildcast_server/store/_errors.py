@@ -53,6 +53,8 @@ _DAMAGED = {
 }
 """Codes of a body that is not what its checksum, or its length, says: something happened to it on its way."""
 
+UNTRUSTED = "its TLS certificate is not trusted; name the authority's certificate as ca_bundle"
+
 _SLOW_DOWN = {"SlowDown", "SlowDownRead", "SlowDownWrite", "ServerBusy", "TooManyRequests", "RequestLimitExceeded"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired", "RequestTimeTooSkewed"}
 _PASSING = {"RequestTimeout", "InternalError", "ConditionalRequestConflict", "OperationAborted"}
@@ -67,7 +69,7 @@ _CODES: tuple[tuple[set[str], type[StoreError], str], ...] = (
 """What may succeed when it is repeated (Amazon S3 API Reference, "Error responses"), and what to do about it."""
 
 _REASONS = (
-    (("certificate",), "its TLS certificate is not trusted; name the authority's certificate as ca_bundle"),
+    (("certificate",), UNTRUSTED),
     (("ConnectionReset", "IncompleteMessage", "BrokenPipe"), "the connection broke off"),
     (("kind: Connect", "Connect,"), "it could not be connected to; check the endpoint"),
     (("TimedOut", "kind: Timeout"), "it did not answer in time"),

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wildcast_server.errors import InvalidUriError
-from wildcast_server.store._retry import RetryPolicy
 from wildcast_server.store.options import CONNECT_TIMEOUT, StoreOptions
+from wildcast_server.store.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig

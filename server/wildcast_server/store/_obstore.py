@@ -17,7 +17,6 @@ from wildcast_server.errors import InvalidKeyError, NotFoundError, StoreError, S
 from wildcast_server.store._errors import DRIVER_ERRORS, Action, translate, unsatisfiable
 from wildcast_server.store._ranges import get_options, is_empty
 from wildcast_server.store._repeating import RepeatingStore
-from wildcast_server.store._retry import ONE_TRY, WORTH_ANOTHER_TRY, RetryPolicy
 from wildcast_server.store._traits import Parts, Traits, driver_attributes
 from wildcast_server.store.base import (
     ByteRange,
@@ -28,6 +27,7 @@ from wildcast_server.store.base import (
     SuffixRange,
     too_short,
 )
+from wildcast_server.store.retry import ONE_TRY, WORTH_ANOTHER_TRY, RetryPolicy
 
 if TYPE_CHECKING:
     from obstore import Attributes, GetResult, ObjectMeta

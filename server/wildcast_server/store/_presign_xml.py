@@ -1,13 +1,13 @@
 """S3's multipart protocol, which the XML API of Google Cloud Storage speaks too."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
-from html import escape
 
 from wildcast_server.errors import MultipartError
 from wildcast_server.store._presign_http import element
+from wildcast_server.store._s3_requests import completion
 from wildcast_server.store.presign import PresignedUrl, Presigner
 
 NOTHING: Mapping[str, str] = {}
@@ -77,17 +77,10 @@ class XmlPresigner(Presigner):
         return upload
 
     def complete_multipart(self, key: str, upload: str, parts: Mapping[int, str]) -> str | None:
-        body = completion(self._in_order(key, parts))
+        body = completion((number, etag, None) for number, etag in self._in_order(key, parts))
         answer = self._exchange("POST", key, {"uploadId": upload}, {"Content-Type": "application/xml"}, body)
         return element(answer, "ETag") or None
 
     def abort_multipart(self, key: str, upload: str) -> None:
         with suppress(MultipartError):
             self._exchange("DELETE", key, {"uploadId": upload}, NOTHING)
-
-
-def completion(parts: Sequence[tuple[int, str]]) -> bytes:
-    """Return the list of an upload's parts (Amazon S3 API Reference, "CompleteMultipartUpload")."""
-    rows = (f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>" for number, etag in parts)
-    space = "http://s3.amazonaws.com/doc/2006-03-01/"
-    return f'<CompleteMultipartUpload xmlns="{space}">{"".join(rows)}</CompleteMultipartUpload>'.encode()

@@ -6,8 +6,8 @@ from threading import Lock
 from typing import TypeVar
 
 from wildcast_server.errors import CredentialsExpiredError, SlowDownError, StoreError
-from wildcast_server.store._retry import RetryPolicy
 from wildcast_server.store.base import ObjectStore
+from wildcast_server.store.retry import RetryPolicy
 
 Result = TypeVar("Result")
 

@@ -11,7 +11,6 @@ from wildcast.contract.naming import join_key
 from wildcast_server.errors import CredentialsExpiredError, StoreError, StoreIoError
 from wildcast_server.store._http import SMALL, retry_policy
 from wildcast_server.store._obstore import ObstoreStore
-from wildcast_server.store._retry import WORTH_ANOTHER_TRY, RetryPolicy
 from wildcast_server.store._s3_boto import BotoWriter
 from wildcast_server.store._s3_credentials import CredentialSource
 from wildcast_server.store._s3_crt import CrtWriter, can_serve
@@ -23,6 +22,7 @@ from wildcast_server.store._s3_writer import S3Writer
 from wildcast_server.store._traits import Traits
 from wildcast_server.store.base import ObjectAttributes, ObjectInfo, UnfinishedUpload
 from wildcast_server.store.options import StoreOptions
+from wildcast_server.store.retry import WORTH_ANOTHER_TRY, RetryPolicy
 
 Result = TypeVar("Result")
 

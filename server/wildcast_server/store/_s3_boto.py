@@ -1,6 +1,5 @@
 """Writing by boto3, which is imported at the first write."""
 
-import base64
 from collections.abc import Callable, Mapping
 from functools import cache
 from threading import Lock
@@ -9,13 +8,14 @@ from urllib.parse import quote, urlencode, urlsplit
 from xml.sax.saxutils import escape
 
 from wildcast_server.errors import MultipartError, StoreError
-from wildcast_server.store._errors import refused, unanswered, uncredentialed
+from wildcast_server.store._errors import UNTRUSTED, refused, unanswered, uncredentialed
 from wildcast_server.store._http import response_timeout, size_class
 from wildcast_server.store._s3_credentials import CredentialSource, MissingCredentialsError
 from wildcast_server.store._s3_requests import CUT, Answer
 from wildcast_server.store._s3_site import S3Site
 from wildcast_server.store._s3_writer import Part, RequestWriter
 from wildcast_server.store.base import ObjectAttributes
+from wildcast_server.store.checksums import crc64nvme_of
 from wildcast_server.store.options import CONNECT_TIMEOUT
 
 _FAILURE = 400
@@ -26,20 +26,14 @@ class BotoWriter(RequestWriter):
 
     Parameters
     ----------
-    site
-        Where to.
-    checksums
-        Whether to send a CRC64NVME along.
-    repeat
-        Calls what makes one request as often as is worth it.
+    site, repeat, checksums
+        As `RequestWriter` has them.
     """
 
     name = "boto3"
 
     def __init__(self, site: S3Site, repeat: Callable[[Callable[[], object]], object], *, checksums: bool) -> None:
-        super().__init__(repeat)
-        self._site = site
-        self._checksums = checksums
+        super().__init__(site, repeat, checksums=checksums)
         self._lock = Lock()
         self._clients: dict[int, Any] = {}
 
@@ -189,13 +183,6 @@ def _as_botocore(source: CredentialSource) -> Any:
     return Current()
 
 
-def crc64nvme_of(data: bytes) -> str:
-    """Return a body's CRC64NVME as S3 writes it."""
-    from awscrt.checksums import crc64nvme
-
-    return base64.b64encode(crc64nvme(data).to_bytes(8, "big")).decode()
-
-
 def _condition(*, if_absent: bool) -> dict[str, str]:
     return {"IfNoneMatch": "*"} if if_absent else {}
 
@@ -218,7 +205,7 @@ def _translate(response: Any, uri: str) -> StoreError:
 def _reason(error: Exception) -> str:
     name = type(error).__name__
     if name == "SSLError":
-        return "its TLS certificate is not trusted; name the authority's certificate as ca_bundle"
+        return UNTRUSTED
     if name == "ResponseParserError":
         return "its answer is none of S3's; check the endpoint"
     return f"it could not be reached, or did not answer in time ({name}); check the endpoint"

@@ -8,17 +8,16 @@ from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
 
 from wildcast_server.errors import InvalidUriError, MultipartError
-from wildcast_server.store._errors import Action, element_of, unanswered, uncredentialed
+from wildcast_server.store._errors import UNTRUSTED, Action, element_of, unanswered, uncredentialed
 from wildcast_server.store._http import response_timeout
-from wildcast_server.store._s3_boto import crc64nvme_of
 from wildcast_server.store._s3_credentials import MissingCredentialsError
 from wildcast_server.store._s3_requests import (
     CUT,
     Answer,
     Request,
+    completion,
     http_request,
     object_headers,
     parse,
@@ -28,6 +27,7 @@ from wildcast_server.store._s3_requests import (
 from wildcast_server.store._s3_site import S3Site, proxy_of
 from wildcast_server.store._s3_writer import Part, RequestWriter
 from wildcast_server.store.base import ObjectAttributes
+from wildcast_server.store.checksums import crc64nvme_of
 from wildcast_server.store.options import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -52,20 +52,14 @@ class CrtWriter(RequestWriter):
 
     Parameters
     ----------
-    site
-        Where to.
-    checksums
-        Whether to send a CRC64NVME along.
-    repeat
-        Calls what makes one request as often as is worth it.
+    site, repeat, checksums
+        As `RequestWriter` has them.
     """
 
     name = "the AWS Common Runtime"
 
     def __init__(self, site: S3Site, repeat: Callable[[Callable[[], object]], object], *, checksums: bool) -> None:
-        super().__init__(repeat)
-        self._site = site
-        self._checksums = checksums
+        super().__init__(site, repeat, checksums=checksums)
         self._lock = Lock()
         self._client: S3Client | None = None
         self._provider: AwsCredentialsProvider | None = None
@@ -89,7 +83,7 @@ class CrtWriter(RequestWriter):
         return Part(number, self._etag(path, answer), checksum.get(_CRC))
 
     def complete(self, path: str, upload: str, parts: list[Part], *, if_absent: bool) -> str | None:
-        body = f"<CompleteMultipartUpload>{''.join(map(_listed, parts))}</CompleteMultipartUpload>".encode()
+        body = completion((part.number, part.etag, part.checksum) for part in parts)
         headers = {"Content-Type": "application/xml"} | _condition(if_absent=if_absent)
         request = Request("CompleteMultipartUpload", "POST", path, {"uploadId": upload}, headers, body)
         uri = self._site.uri_of(path)
@@ -205,14 +199,9 @@ def _answer(status: int, headers: list[tuple[str, str]], body: bytes) -> Answer:
 
 def _reason(error: Any) -> str:
     if "TLS" in str(error.name):
-        return "its TLS certificate is not trusted; name the authority's certificate as ca_bundle"
+        return UNTRUSTED
     return f"it could not be reached, or did not answer in time ({error.name}); check the endpoint"
 
 
 def _condition(*, if_absent: bool) -> dict[str, str]:
     return {"If-None-Match": "*"} if if_absent else {}
-
-
-def _listed(part: Part) -> str:
-    checksum = f"<ChecksumCRC64NVME>{part.checksum}</ChecksumCRC64NVME>" if part.checksum else ""
-    return f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(part.etag)}</ETag>{checksum}</Part>"

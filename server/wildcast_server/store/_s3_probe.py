@@ -8,10 +8,10 @@ from threading import Lock
 from wildcast.contract.naming import RESERVED, join_key
 from wildcast_server.errors import StoreError
 from wildcast_server.store._errors import element_of
-from wildcast_server.store._retry import RetryPolicy
-from wildcast_server.store._s3_boto import crc64nvme_of
 from wildcast_server.store._s3_requests import Answer, Request
 from wildcast_server.store._s3_signed import SignedClient
+from wildcast_server.store.checksums import crc64nvme_of
+from wildcast_server.store.retry import RetryPolicy
 
 _log = logging.getLogger(__name__)
 

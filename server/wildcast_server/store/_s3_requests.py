@@ -4,8 +4,9 @@ Signed as AWS wants it (AWS General Reference, "Signature Version 4") by the AWS
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
@@ -122,6 +123,20 @@ def object_headers(site: S3Site, attributes: ObjectAttributes | None) -> dict[st
         "x-amz-tagging": urlencode(options.tags, quote_via=quote) or None,
     }
     return {name: value for name, value in named.items() if value is not None}
+
+
+def completion(parts: Iterable[tuple[int, str, str | None]]) -> bytes:
+    """Return the list of an upload's parts: number, ETag as it came, CRC64NVME in base64 if one was sent.
+
+    Amazon S3 API Reference, "CompleteMultipartUpload"; Google's XML API takes the same.
+    """
+    rows = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag>"
+        f"{f'<ChecksumCRC64NVME>{checksum}</ChecksumCRC64NVME>' if checksum else ''}</Part>"
+        for number, etag, checksum in parts
+    )
+    space = "http://s3.amazonaws.com/doc/2006-03-01/"
+    return f'<CompleteMultipartUpload xmlns="{space}">{rows}</CompleteMultipartUpload>'.encode()
 
 
 def parse(answer: Answer, uri: str) -> ET.Element:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from wildcast_server.errors import InvalidUriError
-from wildcast_server.store._errors import Action, unanswered, uncredentialed
+from wildcast_server.store._errors import UNTRUSTED, Action, unanswered, uncredentialed
 from wildcast_server.store._s3_credentials import MissingCredentialsError
 from wildcast_server.store._s3_requests import CUT, Answer, Request, http_request, parse, signing, text_of
 from wildcast_server.store._s3_site import S3Site, proxy_of
@@ -126,7 +126,7 @@ class SignedClient:
 
 def _reason(error: Exception) -> str:
     if "certificate" in str(error):
-        return "its TLS certificate is not trusted; name the authority's certificate as ca_bundle"
+        return UNTRUSTED
     return f"it could not be reached, or did not answer in time ({type(error).__name__}); check the endpoint"
 
 

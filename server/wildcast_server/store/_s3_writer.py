@@ -10,8 +10,9 @@ from threading import Semaphore
 from typing import TypeVar
 
 from wildcast_server.errors import MultipartError, NetworkError, StoreError
-from wildcast_server.store._retry import RetryPolicy
+from wildcast_server.store._s3_site import S3Site
 from wildcast_server.store.base import ObjectAttributes
+from wildcast_server.store.retry import RetryPolicy
 
 Result = TypeVar("Result")
 
@@ -68,12 +69,18 @@ class RequestWriter(S3Writer):
 
     Parameters
     ----------
+    site
+        Where to.
     repeat
         Calls what makes one request as often as is worth it.
+    checksums
+        Whether to send a CRC64NVME along.
     """
 
-    def __init__(self, repeat: Callable[[Callable[[], object]], object]) -> None:
+    def __init__(self, site: S3Site, repeat: Callable[[Callable[[], object]], object], *, checksums: bool) -> None:
+        self._site = site
         self._repeat = repeat
+        self._checksums = checksums
 
     @abstractmethod
     def create(self, path: str, attributes: ObjectAttributes | None) -> str:

@@ -1,11 +1,10 @@
 """Checksums of bytes that come piece by piece."""
 
-import base64
 import hashlib
 
 from awscrt.checksums import crc64nvme
 
-CRC64NVME_BYTES = 8
+from wildcast_server.store.checksums import in_base64
 
 
 class Crc64Nvme:
@@ -20,7 +19,7 @@ class Crc64Nvme:
 
     def base64(self) -> str:
         """Return it as S3 writes it: base64 of eight big-endian bytes."""
-        return base64.b64encode(self._value.to_bytes(CRC64NVME_BYTES, "big")).decode()
+        return in_base64(self._value)
 
 
 class Md5Etag:

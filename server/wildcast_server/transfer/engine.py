@@ -1,21 +1,19 @@
 """Move files from disk into a store: read once, checksum on the way, put."""
 
-import base64
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from threading import Event, Lock
 from typing import Literal
 
-from awscrt.checksums import crc64nvme
-
 from wildcast_server.errors import StoreError, UploadFailedError
 from wildcast_server.failpoints import VARIABLE, reached
 from wildcast_server.http.media_types import cache_control, content_type
-from wildcast_server.store._retry import RetryPolicy
 from wildcast_server.store.base import ObjectAttributes, ObjectStore
+from wildcast_server.store.checksums import crc64nvme_of
+from wildcast_server.store.retry import RetryPolicy
 from wildcast_server.transfer.auto import MOST, AutoLimit
-from wildcast_server.transfer.checksums import CRC64NVME_BYTES, Crc64Nvme, Md5Etag
+from wildcast_server.transfer.checksums import Crc64Nvme, Md5Etag
 from wildcast_server.transfer.files import (
     LocalFile,
     ProgressCallback,
@@ -219,7 +217,7 @@ class _Upload:
 
     def _put(self, file: LocalFile, key: str, attributes: ObjectAttributes) -> tuple[str, str | None, str | None]:
         data = read_unchanged(file)
-        crc = base64.b64encode(crc64nvme(data).to_bytes(CRC64NVME_BYTES, "big")).decode()
+        crc = crc64nvme_of(data)
         expected = None
         if self._wants_md5:
             md5 = Md5Etag()

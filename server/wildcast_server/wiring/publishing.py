@@ -20,7 +20,7 @@ from wildcast_server.signing import keys
 from wildcast_server.signing.base import Signer
 from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
-from wildcast_server.store._retry import RetryPolicy
+from wildcast_server.store.retry import RetryPolicy
 from wildcast_server.transfer import Transfer
 from wildcast_server.transfer.files import ProgressCallback
 from wildcast_server.usecases.publish_directory import publish_directory

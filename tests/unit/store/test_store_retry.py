@@ -5,7 +5,7 @@ import time
 import pytest
 
 from wildcast_server.errors import AccessDeniedError, CredentialsExpiredError, NetworkError, SlowDownError, StoreError
-from wildcast_server.store._retry import ONE_TRY, RetryPolicy
+from wildcast_server.store.retry import ONE_TRY, RetryPolicy
 
 QUICK = RetryPolicy(deadline=5.0, first=0.001, most=0.002)
 

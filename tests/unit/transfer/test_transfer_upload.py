@@ -20,7 +20,7 @@ from wildcast_server.errors import (
     UploadFailedError,
 )
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
-from wildcast_server.store._retry import RetryPolicy
+from wildcast_server.store.retry import RetryPolicy
 from wildcast_server.transfer import LocalFile, StoredFile, Transfer, TransferProgress, digest_files, read_back
 
 Output = Callable[..., list[LocalFile]]

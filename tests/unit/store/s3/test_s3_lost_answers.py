@@ -41,7 +41,7 @@ class Flaky(RequestWriter):
     name = "flaky"
 
     def __init__(self) -> None:
-        super().__init__(self._until_refused)
+        super().__init__(describe_site("bucket", StoreOptions()), self._until_refused, checksums=False)
         self.tries = 0
         self.aborted = 0
         self.under_way = threading.Event()
