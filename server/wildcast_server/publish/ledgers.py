@@ -2,19 +2,22 @@
 
 import hashlib
 import logging
+import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-import msgspec
-
-from wildcast_server.failpoints import reached
+from wildcast_server.failpoints import VARIABLE, reached
 from wildcast_server.transfer.files import LocalFile, StoredFile
 from wildcast_server.transfer.ledger import Ledger, LedgerRow, read_ledger
 
 _log = logging.getLogger(__name__)
+
+WRITE_EVERY = 0.05
+"""Seconds for which acknowledgements are gathered, so that one write does for many."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ class Acknowledged:
         """By path, what was acknowledged in this process."""
         self._ledger: Ledger | None = None
         self._lock = Lock()
+        self._unwritten: list[LedgerRow] = []
+        self._wrote = 0.0
+        # Looked up once: tests alone arm a place.
+        self._is_armed = VARIABLE in os.environ
 
     @property
     def is_on_disk(self) -> bool:
@@ -97,32 +104,51 @@ class Acknowledged:
             self._do_without(error)
 
     def add(self, local: LocalFile, stored: StoredFile) -> None:
-        """Note a file that the store has acknowledged; threads may call it."""
+        """Note a file that the store has acknowledged; threads may call it.
+
+        It is written within `WRITE_EVERY`, if others follow, or by `write`. A kill in between costs no more than a look
+        at the listing, or the files of that moment once more.
+        """
         row = LedgerRow.of(stored, local)
         with self._lock:
             self.rows[row.path] = row
-            ledger = self._ledger
-        if ledger is not None:
+            if self._ledger is not None:
+                self._unwritten.append(row)
+        if self._is_armed or time.monotonic() - self._wrote > WRITE_EVERY:
+            self.write()
+        if self._is_armed:
+            reached("upload.recorded")
+
+    def write(self) -> None:
+        """Write what has been noted since the last time."""
+        with self._lock:
+            self._wrote = time.monotonic()
+            ledger, rows, self._unwritten = self._ledger, self._unwritten, []
+            if ledger is None or not rows:
+                return
             try:
-                ledger.add(row)
-            except (OSError, ValueError) as error:
-                self._do_without(error)
-        reached("upload.recorded")
+                ledger.add(*rows)
+            except OSError as error:
+                failure = error
+            else:
+                return
+        self._do_without(failure)
 
     def forget(self, paths: Iterable[str]) -> None:
         """Note that the store does not hold these files after all."""
+        self.write()
         for path in paths:
-            row = self.rows.pop(path, None)
+            self.rows.pop(path, None)
             if self._ledger is not None:
-                gone = row or LedgerRow(path, 0, "", None, None, is_multipart=False, content_type="")
                 try:
-                    self._ledger.add(msgspec.structs.replace(gone, removed=True))
+                    self._ledger.add(LedgerRow.gone(path))
                 except OSError:
                     # Better to send everything again than to believe what is wrong.
                     self.remove()
 
     def close(self) -> None:
         """Write no more. Idempotent."""
+        self.write()
         with self._lock:
             ledger, self._ledger = self._ledger, None
         if ledger is not None:

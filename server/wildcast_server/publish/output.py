@@ -38,6 +38,21 @@ class Output:
             path = _first_difference(self.files, now)
             raise FileChangedError(f"{path} changed while the directory was being published; end the writing before")
 
+    @property
+    def number(self) -> int:
+        """How many files are to be published."""
+        return len(self.files) + len(self.streamed)
+
+    @property
+    def bytes(self) -> int:
+        """Of all of them."""
+        return sum(file.size for file in self.files) + sum(row.size for row in self.streamed)
+
+    def paths(self) -> list[str]:
+        """Return the path of all that is to be published, in the manifest's order."""
+        on_disk = [file.path for file in self.files]
+        return sorted([*on_disk, *(row.path for row in self.streamed)]) if self.streamed else on_disk
+
     def sizes(self) -> list[tuple[str, int]]:
         """Return the path and size of all that is to be published, in the manifest's order."""
         both = [(file.path, file.size) for file in self.files] + [(row.path, row.size) for row in self.streamed]

@@ -229,6 +229,7 @@ class Publishing:
             go_on()
 
         self._means.gentle.upload(files, self.prefix, lambda _progress: go_on(), on_stored=stored)
+        self._acknowledged.write()
 
     def _is_uploaded(self, file: LocalFile) -> bool:
         row = self._acknowledged.rows.get(file.path)
@@ -308,14 +309,18 @@ class Publishing:
         stored |= self._held(output, prefix)
         self._make_way(output, prefix)
         overall = Overall(output, stored, on_progress, self._means.stopwatch)
-        missing = [file for file in output.files if file.path not in stored]
-        for wanted, failpoint in ((False, "publish.data-stored"), (True, "publish.metadata-stored")):
-            files = [file for file in missing if is_metadata(file.path) is wanted]
+        data: list[LocalFile] = []
+        metadata: list[LocalFile] = []
+        for file in output.files:
+            if file.path not in stored:
+                (metadata if is_metadata(file.path) else data).append(file)
+        for files, failpoint in ((data, "publish.data-stored"), (metadata, "publish.metadata-stored")):
             if files:
                 sent = self._means.transfer.upload(files, prefix, overall.of(files), on_stored=self._stored)
+                self._acknowledged.write()
                 stored |= {file.path: file for file in sent}
             reached(failpoint)
-        return [stored[path] for path, _ in output.sizes()]
+        return [stored[path] for path in output.paths()]
 
     def _held(self, output: Output, prefix: str) -> dict[str, StoredFile]:
         """Return what need not be sent: what this process has seen acknowledged, and what the store held before."""
@@ -336,7 +341,7 @@ class Publishing:
         """Delete what was stored and is no output any more, where a file could be in the way of a directory."""
         store, stored = self._means.store, {*self._begun.rows, *self._acknowledged.rows}
         if store.is_on_disk and stored:
-            gone = stored.difference(path for path, _ in output.sizes())
+            gone = stored.difference(output.paths())
             for_each(store.delete, [join_key(prefix, path) for path in gone], self._means.transfer.budget)
 
     def _verified(self, output: Output, prefix: str, stored: list[StoredFile]) -> Manifest:

@@ -70,8 +70,7 @@ class Overall:
         self._on_progress = on_progress
         self._stopwatch = stopwatch
         self._began = stopwatch()
-        sizes = output.sizes()
-        self._files_total, self._bytes_total = len(sizes), sum(size for _, size in sizes)
+        self._files_total, self._bytes_total = output.number, output.bytes
         self._files, self._skipped = len(held), sum(file.size for file in held.values())
         self._bytes = self._skipped
         if held:

@@ -79,7 +79,7 @@ def open_azure(
         If no account is named, or the options ask for what this service does not have.
     """
     config = azure_config(options, os.environ if environ is None else environ)
-    traits = Traits(storage_class=_storage_class(options, uri), tags=_tags(options.tags, uri))
+    traits = Traits(begins_puts=True, storage_class=_storage_class(options, uri), tags=_tags(options.tags, uri))
 
     def driver(size: int | None, retry: "RetryConfig") -> AzureDriver:
         client = client_options(options, config.get("endpoint", ""), size)

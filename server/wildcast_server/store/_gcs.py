@@ -74,7 +74,7 @@ def open_gcs(
     """
     env = os.environ if environ is None else environ
     endpoint = gcs_endpoint(options, env)
-    traits = Traits(etags_are_md5=True, storage_class=_storage_class(options, uri))
+    traits = Traits(etags_are_md5=True, begins_puts=True, storage_class=_storage_class(options, uri))
 
     def driver(size: int | None, retry: "RetryConfig") -> GcsDriver:
         return GcsDriver(

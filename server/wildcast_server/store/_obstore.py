@@ -14,16 +14,19 @@ import obstore
 
 from wildcast.contract.naming import MAX_KEY_BYTES, InvalidPathError, check_key
 from wildcast_server.errors import InvalidKeyError, NotFoundError, StoreError, StoreIoError, UnsupportedError
+from wildcast_server.store._begun import begin_put
 from wildcast_server.store._errors import DRIVER_ERRORS, Action, translate, unsatisfiable
 from wildcast_server.store._ranges import get_options, is_empty
 from wildcast_server.store._repeating import RepeatingStore
 from wildcast_server.store._traits import Parts, Traits, driver_attributes
 from wildcast_server.store.base import (
     ByteRange,
+    Later,
     ObjectAttributes,
     ObjectInfo,
     ObjectRange,
     ObjectStream,
+    PutEnded,
     SuffixRange,
     too_short,
 )
@@ -166,6 +169,29 @@ class ObstoreStore(RepeatingStore):
             return self._put(path, data, attributes)
         except WORTH_ANOTHER_TRY as error:
             return self._again(error, began, lambda: self._put(path, data, attributes))
+
+    @property
+    def begins_puts(self) -> bool:
+        return self._traits.begins_puts
+
+    def begin_put(
+        self, key: str, data: bytes, attributes: ObjectAttributes | None, ended: PutEnded, later: Later
+    ) -> None:
+        if not self.begins_puts:
+            super().begin_put(key, data, attributes, ended, later)
+            return
+        path, began = self._path(key), time.monotonic()
+
+        def first_ended(etag: str | None, error: BaseException | None) -> None:
+            if error is None:
+                ended(etag, None)
+                return
+            if isinstance(error, DRIVER_ERRORS):
+                error = translate(error, self._uri_of(key), "written")
+            self._go_on(error, began, lambda: self._put(path, data, attributes), ended, later)
+
+        described = self._attributes(attributes)
+        begin_put(self._single, path, data, first_ended, later, attributes=described, tags=self._tags)
 
     def put_if_absent(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
         path = self._path(key)

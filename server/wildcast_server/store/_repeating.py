@@ -2,12 +2,12 @@
 
 from abc import ABC
 from collections.abc import Callable
-from threading import Lock
+from threading import Lock, Thread
 from typing import TypeVar
 
 from wildcast_server.errors import CredentialsExpiredError, SlowDownError, StoreError
-from wildcast_server.store.base import ObjectStore
-from wildcast_server.store.retry import RetryPolicy
+from wildcast_server.store.base import Later, ObjectStore, PutEnded
+from wildcast_server.store.retry import WORTH_ANOTHER_TRY, RetryPolicy
 
 Result = TypeVar("Result")
 
@@ -47,6 +47,30 @@ class RepeatingStore(ObjectStore, ABC):
     def _again(self, error: StoreError, began: float, work: Callable[[], Result]) -> Result:
         """Go on with a request whose first try, which began at `began`, failed."""
         return self._retry.call(work, self._judge, self._count, failed=(error, began))
+
+    def _go_on(
+        self, error: BaseException, began: float, work: Callable[[], str | None], ended: PutEnded, later: Later
+    ) -> None:
+        """Go on with a put that was begun at `began` and failed; `ended` is told of its end.
+
+        A request that is repeated needs a thread, which sleeps between the tries.
+        """
+
+        def repeat(first: StoreError) -> None:
+            try:
+                etag = self._again(first, began, work)
+            except BaseException as last:  # noqa: BLE001 - whoever waits for the end is told of it, whatever it is
+                later((ended, (None, last)))
+            else:
+                later((ended, (etag, None)))
+
+        if not isinstance(error, WORTH_ANOTHER_TRY):
+            ended(None, error)
+            return
+        try:
+            Thread(target=repeat, args=(error,), name="store").start()
+        except RuntimeError as why:  # no more threads to be had
+            ended(None, why)
 
     def _judge(self, error: StoreError, began: float) -> bool:
         """Take note of a failure, and say whether the request may succeed when it is made again."""

@@ -20,7 +20,7 @@ from wildcast_server.store._s3_signed import SignedClient, abort, list_uploads, 
 from wildcast_server.store._s3_site import S3Site, describe_site
 from wildcast_server.store._s3_writer import S3Writer
 from wildcast_server.store._traits import Traits
-from wildcast_server.store.base import ObjectAttributes, ObjectInfo, UnfinishedUpload
+from wildcast_server.store.base import Later, ObjectAttributes, ObjectInfo, PutEnded, UnfinishedUpload
 from wildcast_server.store.options import StoreOptions
 from wildcast_server.store.retry import WORTH_ANOTHER_TRY, RetryPolicy
 
@@ -108,6 +108,26 @@ class S3Store(ObstoreStore):
             return writer.put(path, data, attributes, if_absent=False)
         except WORTH_ANOTHER_TRY as error:
             return self._again(error, began, lambda: writer.put(path, data, attributes, if_absent=False))
+
+    @property
+    def begins_puts(self) -> bool:
+        return self._chosen().usual.begins
+
+    def begin_put(
+        self, key: str, data: bytes, attributes: ObjectAttributes | None, ended: PutEnded, later: Later
+    ) -> None:
+        path, began = self._path(key), time.monotonic()
+        writer = self._chosen().choose(len(data))
+        _log.debug("%s/%s, %d bytes: written by %s", self.uri, key, len(data), writer.name)
+
+        def first_ended(etag: str | None, error: BaseException | None) -> None:
+            if error is None:
+                ended(etag, None)
+            else:
+                error = writer.translated(path, error)
+                self._go_on(error, began, lambda: writer.put(path, data, attributes, if_absent=False), ended, later)
+
+        writer.begin_put(path, data, attributes, first_ended, later)
 
     def put_if_absent(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
         path = self._path(key)

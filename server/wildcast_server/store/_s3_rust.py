@@ -8,12 +8,13 @@ import obstore
 from obstore.store import S3Store as S3Driver
 
 from wildcast_server.errors import UnsupportedError
+from wildcast_server.store._begun import begin_put
 from wildcast_server.store._errors import DRIVER_ERRORS, cannot_open, translate
 from wildcast_server.store._http import NO_RETRIES, SMALL, client_options, retry_config, size_class
 from wildcast_server.store._s3_site import S3Site
 from wildcast_server.store._s3_writer import S3Writer
 from wildcast_server.store._traits import Parts, Traits, driver_attributes
-from wildcast_server.store.base import ObjectAttributes
+from wildcast_server.store.base import Later, ObjectAttributes, PutEnded
 
 if TYPE_CHECKING:
     from obstore import Attributes
@@ -35,6 +36,7 @@ class RustWriter(S3Writer):
     """
 
     name = "the Rust client"
+    begins = True
 
     def __init__(self, site: S3Site, traits: Traits, *, checksums: bool) -> None:
         self._site = site
@@ -59,6 +61,18 @@ class RustWriter(S3Writer):
             )["e_tag"]
         except DRIVER_ERRORS as error:
             raise translate(error, self._site.uri_of(path), "written") from error
+
+    def begin_put(
+        self, path: str, data: bytes, attributes: ObjectAttributes | None, ended: PutEnded, later: Later
+    ) -> None:
+        driver = self._small if len(data) <= SMALL else self._driver(len(data), retries=False)
+        described = self._driver_attributes(attributes)
+        begin_put(driver, path, data, ended, later, attributes=described, tags=self._tags)
+
+    def translated(self, path: str, error: BaseException) -> BaseException:
+        if isinstance(error, DRIVER_ERRORS):
+            return translate(error, self._site.uri_of(path), "written")
+        return error
 
     def put_parts(
         self,

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from wildcast_server.errors import MultipartError, NetworkError, StoreError
 from wildcast_server.store._s3_site import S3Site
-from wildcast_server.store.base import ObjectAttributes
+from wildcast_server.store.base import Later, ObjectAttributes, PutEnded
 from wildcast_server.store.retry import RetryPolicy
 
 Result = TypeVar("Result")
@@ -34,10 +34,32 @@ class S3Writer(ABC):
 
     name: str
     """For the log."""
+    begins: bool = False
+    """Whether `begin_put` returns before the object is written."""
 
     @abstractmethod
     def put(self, path: str, data: bytes, attributes: ObjectAttributes | None, *, if_absent: bool) -> str | None:
         """Write an object in one request; return its ETag as the store gave it."""
+
+    def begin_put(
+        self, path: str, data: bytes, attributes: ObjectAttributes | None, ended: PutEnded, later: Later
+    ) -> None:
+        """Begin to write an object in one request, or write it now; `ended` is told of the end of this one try.
+
+        An error that it is told of is to be `translated`.
+        """
+        del later
+        try:
+            etag = self.put(path, data, attributes, if_absent=False)
+        except StoreError as error:
+            ended(None, error)
+        else:
+            ended(etag, None)
+
+    def translated(self, path: str, error: BaseException) -> BaseException:
+        """Return the error of ours for what `begin_put` told of."""
+        del path
+        return error
 
     @abstractmethod
     def put_parts(

@@ -18,6 +18,7 @@ class Traits:
     keeps_attributes: bool = True
     checks_crc64nvme: bool = False
     etags_are_md5: bool = False
+    begins_puts: bool = False
     storage_class: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
 

@@ -5,9 +5,10 @@ because the HTTP faces send what it yields.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from wildcast_server.errors import StoreIoError
 
@@ -79,6 +80,16 @@ class ObjectStream:
     """Behind the last byte that `chunks` yields."""
     chunks: AsyncIterator[bytes]
     """To be read to its end, or ended by its `aclose`: until then a file or a connection may be open."""
+
+
+PutEnded = Callable[[str | None, BaseException | None], None]
+"""Takes in the ETag of an object that was written, or why it was not."""
+
+Call = tuple[Callable[..., object], tuple[Any, ...]]
+"""What is to be called, and with what."""
+
+Later = Callable[[Call], None]
+"""Leaves a call to whoever has begun something; it is called in any thread."""
 
 
 def too_short(uri: str, size: int, needed: int) -> StoreIoError:
@@ -164,6 +175,22 @@ class ObjectStore(ABC):
     @abstractmethod
     def put(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:
         """Write an object in one request, replacing what was there; return its ETag."""
+
+    @property
+    def begins_puts(self) -> bool:
+        """Whether `begin_put` returns before the object is written, so that no thread has to wait for it."""
+        return False
+
+    def begin_put(
+        self, key: str, data: bytes, attributes: ObjectAttributes | None, ended: PutEnded, later: Later
+    ) -> None:
+        """Do as `put` does, without waiting for it where `begins_puts` says so.
+
+        `ended` is called once: at once, or by a call that is left to `later`, and that the caller makes. What `put`
+        raises before there is a request is raised here.
+        """
+        del later
+        ended(self.put(key, data, attributes), None)
 
     @abstractmethod
     def put_if_absent(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:

@@ -3,8 +3,9 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from threading import Event, Lock
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from wildcast_server.errors import StoreError, UploadFailedError
 from wildcast_server.failpoints import VARIABLE, reached
@@ -21,12 +22,9 @@ from wildcast_server.transfer.files import (
     StoredFile,
     TransferProgress,
 )
-from wildcast_server.transfer.parts import DEFAULT_PART_SIZE, MIB, optimal_part_size
-from wildcast_server.transfer.pool import Budget, Cost, Grant, for_each_granted
+from wildcast_server.transfer.parts import DEFAULT_PART_SIZE, MIB, PARTS_IN_FLIGHT, optimal_part_size
+from wildcast_server.transfer.pool import BEGUN, Begun, Budget, Cost, End, Grant, Later, for_each_granted
 from wildcast_server.transfer.reading import open_unchanged, read_unchanged
-
-PARTS_IN_FLIGHT = 8
-"""Parts of one file that travel at the same time, at most."""
 
 MEMORY = 256 * MIB
 """Bytes of all files together that are held in memory, at most, as long as three parts fit into them."""
@@ -116,8 +114,18 @@ class Transfer:
         """
         tally = None if on_progress is None or not files else _Tally(files, on_progress)
         upload = _Upload(self, prefix, tally, on_stored)
-        costs = [self._cost(file.size) for file in files]
-        stored = for_each_granted(upload.file, files, self.budget, costs, stop=upload.stop, observed=True)
+        # Many files have the same size.
+        known = {size: self._cost(size) for size in {file.size for file in files}}
+        costs = [known[file.size] for file in files]
+        stored = for_each_granted(
+            upload.file,
+            files,
+            self.budget,
+            costs,
+            stop=upload.stop,
+            observed=True,
+            conclude=upload.conclude if upload.begins else None,
+        )
         if tally:
             tally.end()
         return stored
@@ -174,6 +182,15 @@ class _Tally:
         )
 
 
+class _Begun(NamedTuple):
+    """What is known of a small file before the store has acknowledged it."""
+
+    key: str
+    crc64nvme: str
+    expected_etag: str | None
+    content_type: str
+
+
 class _Upload:
     """One call of `Transfer.upload`."""
 
@@ -183,39 +200,49 @@ class _Upload:
         self._start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._tally = tally
         self._on_stored = on_stored
+        self.begins = self._store.begins_puts
         self._wants_md5 = self._store.etags_are_md5 and not self._store.checks_crc64nvme
         self._attributes: dict[tuple[str, str], ObjectAttributes] = {}
         # Looked up once: tests alone arm a place.
         self._reached: Callable[[str], None] | None = reached if VARIABLE in os.environ else None
         self.stop = Event()
 
-    def file(self, file: LocalFile, grant: Grant) -> StoredFile:
-        """Read and write one file."""
+    def file(self, file: LocalFile, grant: Grant, end: End, later: Later) -> StoredFile | Begun:
+        """Read and write one file, or begin to write it."""
         path = file.path
         key = self._start + path
         kind = content_type(path)
         described = kind, cache_control(path)
-        attributes = self._attributes.get(described) or self._attributes.setdefault(
-            described, ObjectAttributes(*described)
-        )
+        attributes = self._attributes.get(described)
+        if attributes is None:
+            attributes = self._attributes.setdefault(described, ObjectAttributes(*described))
         is_multipart = file.size > self._transfer.part_size
         try:
             if is_multipart:
                 crc, etag, expected = self._put_parts(file, key, attributes, grant.slots)
             else:
-                crc, etag, expected = self._put(file, key, attributes)
+                data, crc, expected = self._read(file)
+                if self.begins:
+                    begun = _Begun(key, crc, expected, kind)
+                    self._store.begin_put(key, data, attributes, partial(end, begun), later)
+                    return BEGUN
+                etag = self._store.put(key, data, attributes)
         except StoreError as error:
-            raise UploadFailedError(f"{path} could not be uploaded: {error}") from error
-        stored = StoredFile(path, key, file.size, crc, etag, expected, is_multipart, kind)
-        if self._reached:
-            self._reached("upload.stored")
-        if self._on_stored:
-            self._on_stored(file, stored)
-        if self._tally:
-            self._tally.add(files=1, size=0 if is_multipart else file.size)
-        return stored
+            raise _failed(file, error) from error
+        return self._stored(file, StoredFile(path, key, file.size, crc, etag, expected, is_multipart, kind))
 
-    def _put(self, file: LocalFile, key: str, attributes: ObjectAttributes) -> tuple[str, str | None, str | None]:
+    def conclude(self, file: LocalFile, begun: "_Begun", etag: str | None, error: BaseException | None) -> StoredFile:
+        """Take in the end of what `file` began."""
+        if isinstance(error, StoreError):
+            raise _failed(file, error) from error
+        if error is not None:
+            raise error
+        key, crc, expected, kind = begun
+        stored = StoredFile(file.path, key, file.size, crc, etag, expected, is_multipart=False, content_type=kind)
+        return self._stored(file, stored)
+
+    def _read(self, file: LocalFile) -> tuple[bytes, str, str | None]:
+        """Return the bytes of a small file, their checksum, and the ETag that they are to have."""
         data = read_unchanged(file)
         crc = crc64nvme_of(data)
         expected = None
@@ -225,7 +252,17 @@ class _Upload:
             expected = md5.etag(multipart=False)
         if self._reached:
             self._reached("upload.read")
-        return crc, self._store.put(key, data, attributes), expected
+        return data, crc, expected
+
+    def _stored(self, file: LocalFile, stored: StoredFile) -> StoredFile:
+        """Take in that the store has acknowledged a file."""
+        if self._reached:
+            self._reached("upload.stored")
+        if self._on_stored:
+            self._on_stored(file, stored)
+        if self._tally:
+            self._tally.add(files=1, size=0 if stored.is_multipart else file.size)
+        return stored
 
     def _put_parts(
         self, file: LocalFile, key: str, attributes: ObjectAttributes, slots: int
@@ -246,6 +283,10 @@ class _Upload:
         """Take in that the store asks for the next part."""
         if self._reached:
             self._reached("upload.part")
+
+
+def _failed(file: LocalFile, error: StoreError) -> UploadFailedError:
+    return UploadFailedError(f"{file.path} could not be uploaded: {error}")
 
 
 class _PartedUpload:

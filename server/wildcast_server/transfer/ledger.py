@@ -48,6 +48,11 @@ class LedgerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
             source=None if local is None else local.identity,
         )
 
+    @classmethod
+    def gone(cls, path: str) -> "LedgerRow":
+        """Say that the store does not hold this path, whatever was said before."""
+        return cls(path, 0, "", None, None, is_multipart=False, content_type="", removed=True)
+
     def is_of(self, local: LocalFile) -> bool:
         """Whether it was this very file, unchanged since, that was stored."""
         return self.size == local.size and self.source == local.identity
@@ -96,15 +101,15 @@ class Ledger:
     ) -> None:
         self.close()
 
-    def add(self, row: LedgerRow) -> None:
-        """Append a row.
+    def add(self, *rows: LedgerRow) -> None:
+        """Append rows, in one write.
 
         Raises
         ------
         OSError
             If the disk is full or fails.
         """
-        line = _encode(row) + b"\n"
+        line = b"".join(_encode(row) + b"\n" for row in rows)
         with self._lock:
             if self._descriptor is None:
                 raise ValueError(f"the ledger {self.path} is closed")

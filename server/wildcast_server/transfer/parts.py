@@ -10,6 +10,9 @@ MAX_PART_SIZE = 5 << 30
 
 DEFAULT_PART_SIZE = 8 * MIB
 
+PARTS_IN_FLIGHT = 8
+"""Parts of one object that travel at the same time, at most."""
+
 _TARGET_PARTS = 9000
 """S3 takes 10,000; the rest is room for rounding."""
 

@@ -1,10 +1,18 @@
-"""Do many things at a time, within one bound on the requests in flight and one on the bytes that they hold."""
+"""Do many things at a time, within one bound on the requests in flight and one on the bytes that they hold.
+
+Work either blocks the thread that does it, so that there are as many threads as requests in flight; or it only begins,
+and tells later that it has ended. Then one thread begins one thing after another and takes in what has ended, and more
+of them are there only where beginning itself is slow, as when files come from a slow disk.
+"""
 
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from threading import Condition, Event, Lock, Thread
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from wildcast_server.transfer.auto import AutoLimit, FixedLimit
 
@@ -40,7 +48,41 @@ class Grant(NamedTuple):
     bytes: int
 
 
+class Begun:
+    """What work returns that goes on without a thread."""
+
+
+BEGUN: Final = Begun()
+
+Later = Callable[[tuple[Callable[..., object], tuple[Any, ...]]], None]
+"""Leaves a call, with its arguments, to a thread of the pool."""
+
+End = Callable[[Any, Any, BaseException | None], None]
+"""Called, in a thread of the pool, when work has ended that was begun: with what was kept of it, and what came of it."""
+
+Conclude = Callable[[Item, Any, Any, BaseException | None], Result]
+"""Called then, with the item and what `End` was given: returns the result, or raises."""
+
+Work = Callable[[Item, Grant, End, Later], Result | Begun]
+"""Does an item, and returns the result; or begins it, returns `BEGUN`, and has the `End` called once, by a call
+that is left to `Later`."""
+
 _ONE = Cost()
+
+_PER_READER = 0.001
+"""Seconds for beginning one thing, on average, for each of which another thread helps to begin."""
+
+_INERTIA = 16
+"""Over how many things that average goes, about."""
+
+_BUNDLE = 16
+"""Things that one thread begins one after the other, before it looks at what has ended; fewer if there is no room."""
+
+_LINGER = 0.002
+"""Seconds for which, after one end, another one is waited for."""
+
+_QUICK = 0.0005
+"""Seconds for beginning one thing, on average, below which they are begun in bundles."""
 
 _QUANTUM = 1 << 18
 """Bytes of which a task of one request is granted a multiple."""
@@ -109,19 +151,22 @@ Task = tuple[int, Grant]
 class _Run(Generic[Item, Result]):
     """One call of `for_each`: what is left to do, and what is in flight.
 
-    Its threads take the next task when they have ended one, and end when there is none or no room; whoever takes a task
-    starts threads for all others that fit. What is called "under the lock" is called with the budget's lock held.
+    Its threads take the next task when they have ended one, or begun one, and end when there is none or no room;
+    whoever takes a task starts threads for others that fit: for all of them where tasks block. While tasks go on that
+    were only begun, one thread stays and waits for their ends. What is called "under the lock" is called with the
+    budget's lock held.
     """
 
     def __init__(
         self,
-        work: Callable[[Item, Grant], Result],
+        work: Work[Item, Result],
         items: Sequence[Item],
         budget: Budget,
         costs: Sequence[Cost] | None,
         *,
         stop: Event,
         observed: bool,
+        conclude: Conclude[Item, Result] | None,
     ) -> None:
         self._work, self._items, self._budget, self._costs = work, items, budget, costs
         self._stop = stop
@@ -133,13 +178,19 @@ class _Run(Generic[Item, Result]):
         all_numbers = range(len(items))
         self._narrow = deque(n for n in all_numbers if not self._is_wide(n)) if self._wide else deque(all_numbers)
         self._tasks = self._slots = self._wide_slots = self._wide_bytes = 0
+        self._conclude = conclude
+        self._beginning = self._begun = 0
+        self._pace = 0.0
+        self._is_waiting = False
+        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]] = SimpleQueue()
+        self._finished: list[Task] = []
         self._is_hungry = True
         with budget.lock:
             budget.hungry += 1
 
-    def start(self, task: Task | None = None) -> None:
-        """Start a thread that begins with `task`."""
-        Thread(target=self._worker, args=(task,), name="transfer").start()
+    def start(self, tasks: Sequence[Task] = ()) -> None:
+        """Start a thread that begins with `tasks`."""
+        Thread(target=self._worker, args=(tasks,), name="transfer").start()
 
     def fail(self, error: BaseException) -> None:
         """End the run: what is in flight comes to its end, and nothing else begins."""
@@ -149,22 +200,58 @@ class _Run(Generic[Item, Result]):
                 self._stop.set()
             self._budget.changed.notify_all()
 
-    def _worker(self, task: Task | None) -> None:
-        if task is None:
-            task = self._turn(None)
-        while task is not None:
-            number, grant = task
-            began = time.perf_counter() if self._observed and grant.slots == 1 else None
-            try:
-                self.results[number] = self._work(self._items[number], grant)
-            except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that waits
-                began = None
-                self.fail(error)
-            if began is not None:
-                self._observe(number, began)
-            task = self._again(task) or self._turn(task)
+    def _worker(self, tasks: Sequence[Task]) -> None:
+        tasks = tasks or self._turn()
+        while tasks:
+            ended: list[Task] = []
+            begun: list[Task] = []
+            for task in tasks:
+                goes_on = not self._stop.is_set() and self._begin(task)
+                (begun if goes_on else ended).append(task)
+            tasks = self._again(ended) or self._turn(ended, begun)
 
-    def _observe(self, number: int, began: float) -> None:
+    def _begin(self, task: Task) -> bool:
+        """Do a task, or begin it; return whether it goes on by itself."""
+        number, grant = task
+        began = time.perf_counter()
+        try:
+            result = self._work(self._items[number], grant, partial(self._end, task, began), self._calls.put)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that waits
+            self.fail(error)
+            return False
+        if isinstance(result, Begun):
+            self._pace += (time.perf_counter() - began - self._pace) / _INERTIA
+            return True
+        self.results[number] = result
+        self._observe(task, began)
+        return False
+
+    def _end(self, task: Task, began: float, kept: Any, value: Any, error: BaseException | None) -> None:
+        """Conclude a task that went on by itself, and note that it can be given back."""
+        number, _ = task
+        try:
+            assert self._conclude is not None  # noqa: S101 - or nothing would have been begun
+            self.results[number] = self._conclude(self._items[number], kept, value, error)
+        except BaseException as failure:  # noqa: BLE001 - as above
+            self.fail(failure)
+        else:
+            self._observe(task, began)
+        self._finished.append(task)
+
+    def _make_calls(self, awaited: int) -> None:
+        """Make the calls that were left to the pool; wait for some of them, for a while."""
+        calls, patience = self._calls, _LOOK_AGAIN
+        with suppress(Empty):
+            while awaited > 0 or not calls.empty():
+                call, arguments = calls.get(timeout=patience)
+                call(*arguments)
+                awaited -= 1
+                patience = _LINGER
+
+    def _observe(self, task: Task, began: float) -> None:
+        number, grant = task
+        if not self._observed or grant.slots > 1:
+            return
         # A measurement that is lost now and then does no harm, waiting for the lock would.
         if self._budget.lock.acquire(blocking=False):
             try:
@@ -172,50 +259,95 @@ class _Run(Generic[Item, Result]):
             finally:
                 self._budget.lock.release()
 
-    def _again(self, ended: Task) -> Task | None:
+    def _again(self, ended: Sequence[Task]) -> Sequence[Task]:
         """Take the next task for what another was granted, where nothing has to be weighed.
 
-        This is what happens nearly always, and it takes no lock: hundreds of threads would queue at it.
+        This is what happens nearly always where tasks block, and it takes no lock: hundreds of threads would queue at
+        it.
         """
-        _, grant = ended
-        budget = self._budget
+        if self._conclude or len(ended) != 1:
+            return ()
+        grant, budget = ended[0][1], self._budget
         if grant.slots > 1 or self._wide or self._stop.is_set() or budget.hungry > 1 or budget.waiting:
-            return None
+            return ()
         if budget.in_flight != budget.limiter.limit:
-            return None
+            return ()
         try:
             number = self._narrow.popleft()
         except IndexError:
-            return None
+            return ()
         if self._size(number) > grant.bytes:
             self._narrow.appendleft(number)
-            return None
-        return number, grant
+            return ()
+        return ((number, grant),)
 
-    def _turn(self, ended: Task | None) -> Task | None:
-        """Give back what a task had, take the next one, and start threads for what else fits."""
+    def _turn(self, ended: Sequence[Task] = (), begun: Sequence[Task] = ()) -> Sequence[Task]:
+        """Leave tasks that have ended, or go on by themselves; take others, and start threads for what else fits.
+
+        Where some go on by themselves, and nothing can be taken before they have ended, one thread waits for them.
+        """
+        awaited = 0
+        while True:
+            if self._conclude:
+                self._make_calls(awaited)
+            with self._budget.lock:
+                self._leave(ended, begun)
+                ended = begun = ()
+                self._is_waiting &= not awaited
+                tasks = self._take_some()
+                others = self._take_others() if tasks else []
+                if not tasks and not self._tasks:
+                    self.ended.set()
+                awaited = self._enough() if not tasks and self._begun > 0 and not self._is_waiting else 0
+                self._is_waiting |= awaited > 0
+            self._start_all(others)
+            if not awaited:
+                return tasks
+
+    def _enough(self) -> int:
+        """Return for how many ends to wait: waking up for each would cost more than a few free slots do."""
+        return min(self._begun, 1 + self._budget.limit // 8)
+
+    def _take_some(self) -> list[Task]:
+        """Take what one thread does next: one task, or several that are begun quickly. Under the lock."""
+        first = self._take_or_wait()
+        if first is None:
+            return []
+        tasks = [first]
+        if self._conclude and self._pace < _QUICK and not self._wide and not self._is_wide(first[0]):
+            while len(tasks) < _BUNDLE and not self._budget.waiting and (another := self._take_narrow()):
+                tasks.append(another)
+        return tasks
+
+    def _leave(self, ended: Sequence[Task], begun: Sequence[Task]) -> None:
+        """Take note that no thread is with these tasks any more, and of those that have ended since. Under the lock."""
+        finished, self._finished = self._finished, []
+        self._begun += len(begun) - len(finished)
+        self._beginning -= sum(not self._is_wide(number) for number, _ in (*ended, *begun))
+        for task in (*ended, *finished):
+            self._give_back(task)
+
+    def _take_others(self) -> list[Task]:
+        """Take what further threads are to do. Under the lock."""
         others: list[Task] = []
-        with self._budget.lock:
-            if ended is not None:
-                self._give_back(ended)
-            task = self._take_or_wait()
-            while task is not None and self._budget.has_room and (another := self._take()) is not None:
-                others.append(another)
-            if task is None and not self._tasks:
-                self.ended.set()
-        self._start_all(others)
-        return task
+        while True:
+            helps = self._conclude is None or self._beginning < 1 + int(self._pace / _PER_READER)
+            if not (helps or self._wide) or not self._budget.has_room:
+                return others
+            another = self._take(narrow=helps)
+            if another is None:
+                return others
+            others.append(another)
 
     def _start_all(self, tasks: list[Task]) -> None:
         try:
             while tasks:
-                self.start(tasks[-1])
+                self.start(tasks[-1:])
                 tasks.pop()
         except RuntimeError as error:  # no more threads to be had
             self.fail(error)
             with self._budget.lock:
-                for task in tasks:
-                    self._give_back(task)
+                self._leave(tasks, ())
 
     def _give_back(self, task: Task) -> None:
         number, grant = task
@@ -245,8 +377,8 @@ class _Run(Generic[Item, Result]):
     def _has_work(self) -> bool:
         return not self._stop.is_set() and bool(self._narrow or self._wide)
 
-    def _take(self) -> Task | None:
-        """Take a task if there is room for one. Under the lock."""
+    def _take(self, *, narrow: bool = True) -> Task | None:
+        """Take a task if there is room for one, also one of a single request if `narrow`. Under the lock."""
         if not self._has_work():
             self.leave()
             return None
@@ -260,7 +392,7 @@ class _Run(Generic[Item, Result]):
                 return self._taken(self._wide.popleft(), grant)
             if is_due:
                 return None
-        return self._take_narrow()
+        return self._take_narrow() if narrow else None
 
     def _take_narrow(self) -> Task | None:
         budget = self._budget
@@ -276,6 +408,7 @@ class _Run(Generic[Item, Result]):
             return None
         # Rounded up where it can be, so that the grant will do for the next one of about the same size, too.
         size = min(-(-exactly // _QUANTUM) * _QUANTUM, free)
+        self._beginning += 1
         return self._taken(number, Grant(1, size))
 
     def _wide_grant(self, cost: Cost) -> tuple[Grant | None, bool]:
@@ -353,19 +486,24 @@ def for_each(
         What `work` returned, in order of the items.
     """
     costs = None if cost is None else [cost(item) for item in items]
-    return for_each_granted(lambda item, _grant: work(item), items, budget, costs)
+
+    def alone(item: Item, *_: object) -> Result:
+        return work(item)
+
+    return for_each_granted(alone, items, budget, costs)
 
 
 def for_each_granted(
-    work: Callable[[Item, Grant], Result],
+    work: Work[Item, Result],
     items: Sequence[Item],
     budget: Budget,
     costs: Sequence[Cost] | None,
     *,
     stop: Event | None = None,
     observed: bool = False,
+    conclude: Conclude[Item, Result] | None = None,
 ) -> list[Result]:
-    """Do as `for_each` does, and tell `work` what the item was granted.
+    """Do as `for_each` does, and tell `work` what the item was granted; it need not wait for the item's end.
 
     Parameters
     ----------
@@ -377,10 +515,13 @@ def for_each_granted(
         Set at the first failure. Who sets it stops new work.
     observed
         Whether these are the requests from which a budget without a fixed limit learns.
+    conclude
+        Concludes what `work` has begun; None if it never does. If it is given, `work` as a rule only begins items of
+        one request, and few threads do.
     """
     if not items:
         return []
-    run = _Run(work, items, budget, costs, stop=stop or Event(), observed=observed)
+    run = _Run(work, items, budget, costs, stop=stop or Event(), observed=observed, conclude=conclude)
     has_begun = False
     try:
         run.start()

@@ -24,15 +24,12 @@ from wildcast_server.store.base import ByteRange, ObjectAttributes, ObjectStore
 from wildcast_server.transfer.checksums import Crc64Nvme, Md5Etag
 from wildcast_server.transfer.files import StoredFile
 from wildcast_server.transfer.ledger import Ledger, LedgerRow, read_ledger
-from wildcast_server.transfer.parts import DEFAULT_PART_SIZE, optimal_part_size
+from wildcast_server.transfer.parts import DEFAULT_PART_SIZE, PARTS_IN_FLIGHT, optimal_part_size
 
 Result = TypeVar("Result")
 
 SLOTS = 16
 """Requests at a time, unless the settings say another number."""
-
-PARTS_IN_FLIGHT = 8
-"""Parts of one object that travel at the same time, at most."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +233,7 @@ class Streamed:
                 return
             with self._within(_Need()):
                 self.store.delete(self.key(path))
-            self._ledger.add(_removed(path))
+            self._ledger.add(LedgerRow.gone(path))
             del self._sizes[path]
 
     def sums(self) -> Sums:
@@ -360,16 +357,3 @@ def _summed(data: bytes, size: int, sums: Sums) -> Iterator[bytes]:
         part = data[start : start + size]
         sums.update(part)
         yield part
-
-
-def _removed(path: str) -> LedgerRow:
-    return LedgerRow(
-        path=path,
-        size=0,
-        crc64nvme="",
-        etag=None,
-        expected_etag=None,
-        is_multipart=False,
-        content_type=content_type(path),
-        removed=True,
-    )

@@ -78,7 +78,7 @@ def test_the_largest_begin_first():
     """One at a time, large files come before small ones, the largest first."""
     begun: list[int] = []
     costs = [COSTS[item] for item in MIXED]
-    for_each_granted(lambda item, _grant: begun.append(item), MIXED, Budget(1, 1000), costs)
+    for_each_granted(lambda item, _grant, *_: begun.append(item), MIXED, Budget(1, 1000), costs)
     assert begun == [900, 800, *[1] * 20]
 
 
@@ -86,7 +86,7 @@ def test_small_and_large_run_beside_each_other():
     """Small files do not wait for a large one, nor it for them."""
     large_began, small_ended = Event(), Event()
 
-    def work(size: int, _grant: Grant) -> bool:
+    def work(size: int, _grant: Grant, *_) -> bool:
         if size == 1:
             small_ended.set()
             return large_began.wait(20)
@@ -101,7 +101,7 @@ def test_grants_together_keep_to_the_limit():
     """What large and small tasks are granted together is never more than there is."""
     slots, held, budget = Gauge(), Gauge(), Budget(6, 100)
 
-    def work(_item: int, grant: Grant) -> None:
+    def work(_item: int, grant: Grant, *_) -> None:
         slots.add(grant.slots)
         held.add(grant.bytes)
         time.sleep(0.001)
@@ -165,7 +165,7 @@ def test_threads_come_as_the_limit_grows():
     """With a limit that finds itself there are sixteen threads at first, and more only when it grew."""
     budget, gauge = Budget(AutoLimit(cpu=lambda: 0.0), 1), Gauge()
 
-    def work(_number: int, _grant: Grant) -> int:
+    def work(_number: int, _grant: Grant, *_) -> int:
         gauge.add(1)
         time.sleep(0.03)
         peak = gauge.peak
@@ -183,7 +183,7 @@ def test_whoever_sets_stop_ends_the_run():
     budget, stop = Budget(2, 1), Event()
     done: list[int] = []
 
-    def work(number: int, _grant: Grant) -> None:
+    def work(number: int, _grant: Grant, *_) -> None:
         done.append(number)
         if number == 5:
             stop.set()
