@@ -12,19 +12,24 @@ from wildcast_server.store.base import ObjectStore
 class Place:
     """Looks at ``<base>/<name>``, ``<base>/<name>-2`` and so on, one at a time, as far as it is asked to.
 
+    Where `first` is higher, it begins there.
+
     A prefix is free if no publication was committed there, and, where there is an owner, no other one claims it.
 
     Parameters
     ----------
     owner
         For whom to claim the prefix; None if nobody else can have the name.
+    first
+        Number of the place to look at first; those before it belong to attempts that may still write there.
     """
 
-    def __init__(self, store: ObjectStore, base: str, name: str, owner: str | None) -> None:
+    def __init__(self, store: ObjectStore, base: str, name: str, owner: str | None, first: int = 1) -> None:
         self._store = store
         self._base = base
         self._name = name
         self._owner = owner
+        self._first = first
         self._claim: Claim | None = None
         self.occupied: list[str] = []
         """What was looked at and cannot be had, in order."""
@@ -36,8 +41,12 @@ class Place:
     @property
     def next(self) -> str:
         """The prefix that `look` looks at."""
-        number = len(self.occupied) + 1
-        return join_key(self._base, self._name if number == 1 else f"{self._name}-{number}")
+        return self._prefix(self._first + len(self.occupied))
+
+    @property
+    def earlier(self) -> list[str]:
+        """The places before the chosen one, those that were never looked at among them."""
+        return [*map(self._prefix, range(1, self._first)), *self.occupied]
 
     def look(self) -> bool:
         """Look at one prefix more; whether it is free, and chosen."""
@@ -73,6 +82,9 @@ class Place:
             claim = Claim.held(self._store, prefix, self._owner)
             if claim is not None:
                 claim.release()
+
+    def _prefix(self, number: int) -> str:
+        return join_key(self._base, self._name if number == 1 else f"{self._name}-{number}")
 
     def _take(self, prefix: str) -> bool:
         """Claim a prefix, if there is an owner to claim it for; say whether it may be written."""

@@ -62,7 +62,15 @@ class Publisher:
         )
 
     def begin(
-        self, directory: Path, name: str, *, attempt: int = 1, owner: str | None = None, afresh: bool = False
+        self,
+        directory: Path,
+        name: str,
+        *,
+        attempt: int = 1,
+        owner: str | None = None,
+        afresh: bool = False,
+        first: int = 1,
+        may_be_seen: bool = False,
     ) -> Publishing:
         """Begin to publish `directory` as ``<prefix>/<name>``; it may still be written. Asks no patience of the caller.
 
@@ -73,6 +81,11 @@ class Publisher:
         afresh
             Whether `directory` is still to be written: then what an earlier attempt left in the store, if it was never
             committed, is removed first. Otherwise that is gone on with.
+        first
+            Where to begin looking for a place, which is then ``<prefix>/<name>-<first>``: whoever wrote at those before
+            it may still do so. What they left is removed after the commit.
+        may_be_seen
+            Whether somebody has asked to read the result while it is made.
 
         Raises
         ------
@@ -80,7 +93,15 @@ class Publisher:
             If `name` cannot be one.
         """
         check_name(name)
-        wanted = Wanted(directory=Path(directory), name=name, attempt=attempt, owner=owner, afresh=afresh)
+        wanted = Wanted(
+            directory=Path(directory),
+            name=name,
+            attempt=attempt,
+            owner=owner,
+            afresh=afresh,
+            first=first,
+            may_be_seen=may_be_seen,
+        )
         return Publishing(self._means, wanted)
 
     def publish(

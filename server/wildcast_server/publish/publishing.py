@@ -67,6 +67,10 @@ class Wanted:
     owner: str | None
     afresh: bool
     """Whether the directory is still to be written, so that nothing of an earlier attempt counts."""
+    first: int = 1
+    """Number of the first place to look at."""
+    may_be_seen: bool = False
+    """Whether somebody has asked to read it while it is made."""
 
 
 class Publishing:
@@ -79,7 +83,7 @@ class Publishing:
     def __init__(self, means: Means, wanted: Wanted) -> None:
         self._means = means
         self._wanted = wanted
-        self._place = Place(means.store, means.prefix, wanted.name, wanted.owner)
+        self._place = Place(means.store, means.prefix, wanted.name, wanted.owner, wanted.first)
         self._acknowledged = Acknowledged(None)
         self._begun = Begun()
         self._sent = Sent(means.observe() if means.observe is not None else None)
@@ -216,6 +220,18 @@ class Publishing:
         acknowledged.remove()
         remove(self.streamed)
 
+    def _clear_earlier(self) -> None:
+        """Remove what was left at the places before this one, unless it was committed there."""
+        if self._wanted.owner is not None:
+            # Those may be somebody else's.
+            return
+        for prefix in self._place.earlier:
+            try:
+                if not self._place.is_published(prefix):
+                    self._clear(prefix, Acknowledged(self._means.ledgers.uploaded(prefix)))
+            except StoreError as error:
+                _log.warning("what an earlier attempt left below %s stays there: %s", prefix, error)
+
     def _has_streamed(self) -> bool:
         return self.streamed is not None and self.streamed.exists()
 
@@ -249,8 +265,9 @@ class Publishing:
         commit(self._means.store, place, manifest)
         reached("publish.committed")
         seconds = self._means.stopwatch() - began
-        # Before the ledger goes: while it is there, whoever comes after a kill knows that a claim may be left.
+        # Before the ledger goes: while it is there, whoever comes after a kill knows that something may be left.
         self._place.release()
+        self._clear_earlier()
         self._forget()
         speed = manifest.bytes / seconds if seconds > 0 else 0.0
         return Published.of(manifest, place, upload=Upload(seconds=seconds, bytes_per_second=speed))
@@ -300,6 +317,7 @@ class Publishing:
         if acknowledged.is_on_disk:
             # Whoever committed it was killed before all was tidied up.
             self._place.release_left(prefix)
+            self._clear_earlier()
             acknowledged.remove()
             remove(self.streamed)
         return True
