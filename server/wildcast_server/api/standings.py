@@ -1,6 +1,6 @@
 """Looking executions up for the routes that are asked most."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from wildcast_server.api.threads import Threads, Together
 from wildcast_server.records import Standing
@@ -16,11 +16,16 @@ class Standings:
 
     def __init__(self, lookup: Lookup, threads: Threads) -> None:
         self._lookup = lookup
+        self._threads = threads
         self._found = Together(self._look_up, threads)
 
     async def of(self, workflow_name: str, execution_id: str) -> Standing:
         """Return where an execution stands; raises `UnknownExecutionError` if the workflow has none of that id."""
         return pick(await self._found(execution_id), workflow_name, execution_id)
+
+    async def of_all(self, execution_ids: Collection[str]) -> dict[str, Standing]:
+        """Return where several executions stand, in one query; an id that there is not is left out."""
+        return await self._threads.run(self._lookup.standings, execution_ids)
 
     def _look_up(self, execution_ids: Sequence[str]) -> list[Standing | None]:
         found = self._lookup.standings(execution_ids)

@@ -44,6 +44,14 @@ def condition_status(headers: Headers, etag: str | None, last_modified: datetime
     return HTTPStatus.NOT_MODIFIED if _is_had(headers, etag, last_modified) else None
 
 
+def has_version(headers: Headers, etag: str | None) -> bool:
+    """Whether ``If-None-Match`` names this version, compared weakly; without that field the client has none."""
+    tags = _list(headers, "if-none-match")
+    if tags is None:
+        return False
+    return tags.strip() == "*" or (etag is not None and _weak(etag) in map(_weak, _TAGS.findall(tags)))
+
+
 def range_holds(if_range: str | None, etag: str | None, last_modified: datetime) -> bool:
     """Whether a ``Range`` may be honoured: its ``If-Range`` is absent or names exactly this version of the object."""
     if if_range is None:
@@ -64,9 +72,8 @@ def _is_wanted(headers: Headers, etag: str | None, last_modified: datetime) -> b
 
 def _is_had(headers: Headers, etag: str | None, last_modified: datetime) -> bool:
     """Decide ``If-None-Match``, compared weakly, or without it ``If-Modified-Since``."""
-    tags = _list(headers, "if-none-match")
-    if tags is not None:
-        return tags.strip() == "*" or (etag is not None and _weak(etag) in map(_weak, _TAGS.findall(tags)))
+    if "if-none-match" in headers:
+        return has_version(headers, etag)
     since = _parse_date(headers.get("if-modified-since"))
     return since is not None and last_modified.replace(microsecond=0) <= since
 

@@ -73,6 +73,17 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class _Server(uvicorn.Server):
+    """Tells its app before it stops: ``app.state.before_shutdown``, if there is one, lets go of those who wait."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        before = getattr(getattr(self.config.app, "state", None), "before_shutdown", None)
+        if before is not None:
+            # Else every stream would hold the stop up for as long as it may.
+            before()
+        await super().shutdown(sockets)
+
+
 class ServerThread:
     """One app served on one socket, as a context manager.
 
@@ -91,7 +102,7 @@ class ServerThread:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._bound = bound
         self._thread = threading.Thread(target=self._server.run, args=([bound],), name=name, daemon=True)
 
