@@ -8,10 +8,12 @@
     │   ├── InvalidParametersError   (ValueError)
     │   ├── WorkflowFailedError
     │   ├── RunnerDiedError
-    │   └── ExecutionCancelledError
+    │   ├── ExecutionCancelledError
+    │   └── TimedOutError
     ├── RecordError
     │   ├── UnknownExecutionError    (LookupError)
     │   ├── StatusConflictError
+    │   ├── IdempotencyConflictError
     │   ├── NoResultsError           (has `status`)
     │   └── SchemaMismatchError
     ├── ServiceUnavailableError
@@ -38,9 +40,12 @@
     │   ├── FileChangedError
     │   ├── UploadFailedError
     │   └── VerificationFailedError  (has `keys`)
-    └── SigningError
-        ├── InvalidKeyPairError      (ValueError)
-        └── SignatureRefusedError
+    ├── SigningError
+    │   ├── InvalidKeyPairError      (ValueError)
+    │   └── SignatureRefusedError
+    └── WebhookError
+        ├── ForbiddenAddressError    (ValueError)
+        └── DeliveryFailedError      (has `status`)
 
 A message is one sentence that says what happened and, where the reader can mend it, how; none ever holds a secret.
 """
@@ -126,6 +131,10 @@ class ExecutionCancelledError(WorkflowError):
     """The execution was told to stop."""
 
 
+class TimedOutError(WorkflowError):
+    """The workflow took longer than it may."""
+
+
 class RecordError(WildcastServerError):
     """Something about the records went wrong."""
 
@@ -136,6 +145,10 @@ class UnknownExecutionError(RecordError, LookupError):
 
 class StatusConflictError(RecordError):
     """The execution is not in a status from which this change may be made."""
+
+
+class IdempotencyConflictError(RecordError):
+    """Another request came with the same idempotency key before."""
 
 
 class NoResultsError(RecordError):
@@ -304,3 +317,27 @@ class InvalidKeyPairError(SigningError, ValueError):
 
 class SignatureRefusedError(SigningError):
     """A signed URL or cookie that does not grant what was asked for."""
+
+
+class WebhookError(WildcastServerError):
+    """Something about a webhook went wrong; the sentence never holds its URL's path or query."""
+
+
+class ForbiddenAddressError(WebhookError, ValueError):
+    """A URL that the server does not call: another scheme, or an address that is not public."""
+
+
+class DeliveryFailedError(WebhookError):
+    """A webhook was not delivered.
+
+    Parameters
+    ----------
+    message
+        One sentence.
+    status
+        Of the answer, if there was one.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status

@@ -12,6 +12,9 @@ RESERVED = ".wildcast"
 MANIFEST_PATH = f"{RESERVED}/manifest.json.gz"
 """Where the manifest lies, relative to the publication's prefix."""
 
+PARTIAL_PATH = f"{RESERVED}/partial.json.gz"
+"""Where the list of what is there so far lies while an execution runs, relative to the publication's prefix."""
+
 ZARR_METADATA = frozenset({"zarr.json", ".zmetadata", ".zarray", ".zgroup", ".zattrs"})
 """Names of the objects that describe a zarr store; its readers fetch them first."""
 

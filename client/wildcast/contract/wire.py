@@ -71,6 +71,14 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
             return None
 
 
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of executions, the newest first (ours)."""
+
+    executions: tuple[StatusAnswer, ...]
+    next_cursor: str | None
+    """Where the list goes on; null on the last page."""
+
+
 class OutputFile(msgspec.Struct, frozen=True, gc=False):
     """A file of a result."""
 
@@ -152,6 +160,14 @@ class ResultMetadata(msgspec.Struct, frozen=True, kw_only=True):
     upload: Upload | None = None
     provenance: Provenance | None = None
     """What ran (ours)."""
+    partial: bool = False
+    """Whether these are the files that are there so far, while the execution still runs (ours)."""
+    next_files_cursor: str | None = None
+    """Where `output_files` goes on, if it is a page and not the last one (ours)."""
+    result_expires_at: datetime | None = None
+    """When the results are removed (ours)."""
+    pinned: bool = False
+    """Whether the results are kept however old they are (ours)."""
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Show everything but the signature, which is a secret until it ends."""
@@ -161,6 +177,20 @@ class ResultMetadata(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Show everything but the signature."""
         return f"ResultMetadata({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+class SignedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A signature for a publication or a part of it: a URL, or cookies for a domain and path (ours)."""
+
+    url: str | None = None
+    cookies: dict[str, str] | None = None
+    domain: str | None = None
+    path: str | None = None
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        """Show neither URL nor cookies, which are secrets until they end."""
+        return f"SignedAnswer(domain={self.domain!r}, path={self.path!r}, expires_at={self.expires_at!r})"
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,18 +12,29 @@ import msgspec
 
 from wildcast.contract import wire
 from wildcast.contract.manifest import Dataset
-from wildcast_server.api.examples import METADATA, PENDING, STATUS, SUBMITTED
+from wildcast_server.api.examples import LISTING, METADATA, PENDING, SIGNED, STATUS, SUBMITTED
 
 Responses = dict[int | str, dict[str, Any]]
 """As FastAPI's ``responses`` wants them."""
 
-ANSWERS = (wire.Submitted, wire.StatusAnswer, wire.ResultMetadata, wire.Pending, wire.ErrorBody, Dataset)
+ANSWERS = (
+    wire.Submitted,
+    wire.StatusAnswer,
+    wire.Listing,
+    wire.ResultMetadata,
+    wire.SignedAnswer,
+    wire.Pending,
+    wire.ErrorBody,
+    Dataset,
+)
 """The structs that the document shows as schemas."""
 
 EXAMPLES: Mapping[type, Any] = {
     wire.Submitted: SUBMITTED,
     wire.StatusAnswer: STATUS,
     wire.ResultMetadata: METADATA,
+    wire.Listing: LISTING,
+    wire.SignedAnswer: SIGNED,
     wire.Pending: PENDING,
 }
 

@@ -39,6 +39,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.InvalidParametersError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.StatusConflictError: HTTPStatus.CONFLICT,
+    errors.IdempotencyConflictError: HTTPStatus.CONFLICT,
+    errors.ForbiddenAddressError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NetworkError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -95,10 +97,17 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     if any(entry["loc"][0] != "body" for entry in error.errors()):
         sentence = f"the request cannot be understood: {as_sentence(fields)}"
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, sentence, details=fields)
-    sentence = f'the request\'s body is not {{"parameters": {{…}}}}: {as_sentence(fields)}'
+    sentence = f"the request's body is not {_body_of(request)}: {as_sentence(fields)}"
     if "json" not in request.headers.get("content-type", ""):
         sentence += "; send JSON, with the header Content-Type: application/json"
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, sentence, details=fields)
+
+
+def _body_of(request: Request) -> str:
+    """Say what a request's body is to be."""
+    if "execution_id" in request.path_params:
+        return f"what {request.scope['path'].rpartition('/')[2]} takes"
+    return '{"parameters": {…}}'
 
 
 def _field(entry: dict[str, Any]) -> str:
@@ -112,7 +121,7 @@ async def _http(request: Request, error: Exception) -> Response:
     match error.status_code:
         case HTTPStatus.BAD_REQUEST:
             # The framework's alone: a body that is no UTF-8, is nested too deeply, or has too long a number.
-            sentence = 'the request\'s body cannot be read as JSON: send {"parameters": {…}} in UTF-8'
+            sentence = f"the request's body cannot be read as JSON: send {_body_of(request)}, in UTF-8"
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
         case HTTPStatus.METHOD_NOT_ALLOWED:
             # The framework knows the methods of the first route of that path only.

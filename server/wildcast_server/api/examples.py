@@ -29,6 +29,16 @@ STATUS = {
     "metadata": {"attempt": 1, "created_at": "2026-01-28T00:38:48.120391Z", "provenance": None},
 }
 
+LISTING = {"executions": [STATUS], "next_cursor": "WyIyMDI2LTAxLTI4VDAwOjM4OjQ4LjEyMDM5MVoiLDQxLCI5ZjJjIl0"}
+
+SIGNED = {
+    "url": f"https://d111111abcdef8.cloudfront.net/{PREFIX}/*?Policy=…&Signature=…&Key-Pair-Id=K2JCJMDEHXQW5F",
+    "cookies": None,
+    "domain": None,
+    "path": None,
+    "expires_at": "2026-01-29T00:40:00Z",
+}
+
 PENDING = {"message": f"{EXECUTION} is running; its results are not there yet", "status": "running"}
 
 METADATA = {

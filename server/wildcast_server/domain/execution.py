@@ -1,8 +1,9 @@
 """An execution: one run of a workflow, as the records keep it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.status import ExecutionStatus
@@ -10,6 +11,9 @@ from wildcast.contract.wire import Provenance, Publication, StorageType, Upload
 
 ANONYMOUS = "anonymous"
 """The owner of what was submitted without an identity."""
+
+FailedStep = Literal["compute", "publish"]
+"""What an execution failed in."""
 
 
 def utc_now() -> datetime:
@@ -47,6 +51,44 @@ class Execution:
     published: PublicationRecord | None = None
     provenance: Provenance | None = None
     """What ran in the current attempt, as far as it is known."""
+    sequence: int = field(default=0, compare=False)
+    """The order of submission, from 1; the records give it, and it is 0 until then."""
+    version: int = 0
+    """Grows with every change and every progress."""
+    jobs: int = 0
+    """How many jobs were enqueued for it; the last one is the current one."""
+    tries: int = 0
+    """How often publishing the current attempt has begun."""
+    place: int = 1
+    """Grows whenever its output goes elsewhere, since who wrote to the place before may still do so."""
+    worker: str | None = None
+    """Who runs, or ran, the current attempt."""
+    site: str | None = None
+    """The disk on which the output directory of the current attempt is."""
+    failed_step: FailedStep | None = None
+    cancel_requested_at: datetime | None = None
+    partial_asked: bool = False
+    """Whether somebody wants to read results before the end."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    retention_seconds: int | None = None
+    """How long after its end the results are kept; None for as long as the settings say."""
+    pinned: bool = False
+    """Whether the results are kept however old they are."""
+    expires_at: datetime | None = None
+    """When the results are removed."""
+    deleted_at: datetime | None = None
+    webhook: str | None = field(default=None, repr=False)
+    """Who is told of the end; it may hold a token."""
+
+    @property
+    def job_id(self) -> str:
+        """The id of its current job."""
+        return f"{self.id}.{self.jobs}"
+
+    @property
+    def name(self) -> str:
+        """The name of its output directory, and of its publication: the last part of the prefix."""
+        return self.id if self.place == 1 else f"{self.id}-{self.place}"
 
     @property
     def seconds(self) -> float | None:

@@ -1,15 +1,39 @@
 """Every query on the records, by name. Values are bound when it is executed."""
 
-from sqlalchemy import ColumnElement, Connection, Select, Update, and_, bindparam, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from wildcast.contract.status import ExecutionStatus
-from wildcast_server.records.base import ACTIVE, UNFINISHED
-from wildcast_server.records.tables import executions, publications
+from wildcast_server.records.values import ACTIVE, UNFINISHED
+from wildcast_server.records.tables import executions, idempotency, labels, publications
 
-_E, _P = executions.c, publications.c
+_E, _P, _K = executions.c, publications.c, idempotency.c
 
-INSERT_EXECUTION = insert(executions)
 INSERT_PUBLICATION = insert(publications)
+INSERT_LABEL = insert(labels)
+INSERT_KEY = insert(idempotency)
+
+_INSERT_EXECUTION = {
+    "sqlite": sqlite.insert(executions).on_conflict_do_nothing().returning(_E.sequence),
+    "postgresql": postgresql.insert(executions).on_conflict_do_nothing().returning(_E.sequence),
+}
+"""By dialect. A failed insertion would end the transaction in Postgres, so this one has no row instead."""
 
 EXECUTION = select(
     executions,
@@ -17,9 +41,20 @@ EXECUTION = select(
 ).select_from(executions.outerjoin(publications, and_(_P.execution_id == _E.id, _P.attempt == _E.attempt)))
 """Executions with the publication of their current attempt; its columns are null where there is none."""
 
+KEYS = select(idempotency).where(tuple_(_K.owner, _K.key).in_(bindparam("keys", expanding=True)))
+
 EXECUTION_BY_ID = EXECUTION.where(_E.id == bindparam("execution_id"))
 
 EXECUTIONS_BY_ID = EXECUTION.where(_E.id.in_(bindparam("execution_ids", expanding=True)))
+
+HEED = select(_E.id, _E.attempt, _E.cancel_requested_at, _E.partial_asked).where(
+    _E.id.in_(bindparam("execution_ids", expanding=True)),
+    _E.status.in_([status.value for status in ACTIVE]),
+    _E.deleted_at.is_(None),
+)
+"""What is worked on, and has to be heeded by who does."""
+
+DELETE_KEYS = delete(idempotency).where(_K.execution_id.in_(bindparam("execution_ids", expanding=True)))
 
 _UNFINISHED = _E.status.in_([status.value for status in UNFINISHED])
 
@@ -28,6 +63,13 @@ UNFINISHED_EXECUTIONS = EXECUTION.where(_UNFINISHED).order_by(_E.sequence)
 UNFINISHED_COUNTS = select(_E.status, func.count().label("number")).where(_UNFINISHED).group_by(_E.status)
 """A row for each status that any execution has."""
 
+UNFINISHED_OF = (
+    select(_E.workflow_name, _E.status, func.count().label("number"))
+    .where(_UNFINISHED, _E.workflow_name.in_(bindparam("workflow_names", expanding=True)))
+    .group_by(_E.workflow_name, _E.status)
+)
+"""The same of some workflows, each for itself."""
+
 SET_PROGRESS = (
     update(executions)
     .where(
@@ -35,7 +77,7 @@ SET_PROGRESS = (
         _E.attempt == bindparam("of_attempt"),
         _E.status.in_([status.value for status in ACTIVE]),
     )
-    .values(progress=bindparam("new_progress", type_=_E.progress.type))
+    .values(progress=bindparam("new_progress", type_=_E.progress.type), version=_E.version + 1)
 )
 
 QUEUED = select(func.count()).select_from(executions).where(_E.status == ExecutionStatus.QUEUED.value)
@@ -70,6 +112,11 @@ QUEUE_POSITION = _queued_before()
 """One row with the number of queued executions before this one; none unless it is queued."""
 
 
+def insert_execution(connection: Connection) -> ReturningInsert[tuple[int]]:
+    """Choose the insertion that returns the new row's sequence, or no row if there is one of its id."""
+    return _INSERT_EXECUTION[connection.dialect.name]
+
+
 def lock_queue(connection: Connection) -> None:
     """Let no other transaction that counts the queue in until this one ends; in SQLite every writer does that."""
     if connection.dialect.name == "postgresql":
@@ -77,15 +124,53 @@ def lock_queue(connection: Connection) -> None:
 
 
 def change_execution(
-    execution_id: str, sources: frozenset[ExecutionStatus], attempt: int | None, new_attempt: int | None
+    execution_id: str,
+    sources: frozenset[ExecutionStatus],
+    *,
+    attempt: int | None,
+    job: int | None,
+    new_attempt: int | None,
 ) -> Update:
     """Build the compare-and-set of a status: it meets one row, or none if the execution stands elsewhere."""
-    conditions: list[ColumnElement[bool]] = [
-        _E.id == execution_id,
-        _E.status.in_([status.value for status in sources]),
-    ]
+    update_ = mark_execution(execution_id, sources)
     if attempt is not None:
-        conditions.append(_E.attempt == attempt)
+        update_ = update_.where(_E.attempt == attempt)
+    if job is not None:
+        update_ = update_.where(_E.jobs == job)
     if new_attempt is not None:
-        conditions.append(_E.attempt < new_attempt)
-    return update(executions).where(*conditions)
+        update_ = update_.where(_E.attempt < new_attempt)
+    return update_
+
+
+def mark_execution(execution_id: str, statuses: frozenset[ExecutionStatus]) -> Update:
+    """Build a compare-and-set: it meets one row, or none if the execution has another status or is deleted."""
+    return update(executions).where(
+        _E.id == execution_id, _E.status.in_([status.value for status in statuses]), _E.deleted_at.is_(None)
+    )
+
+
+def begin_attempt(execution_id: str, job: int, *, reuse: bool, elsewhere: bool) -> Update:
+    """Build the compare-and-set that lets an execution run, in its first attempt, in the same or in another one."""
+    sources = frozenset({ExecutionStatus.QUEUED, ExecutionStatus.RUNNING})
+    attempt: ColumnElement[int] = case((_E.status == ExecutionStatus.QUEUED.value, _E.attempt), else_=_E.attempt + 1)
+    return (
+        mark_execution(execution_id, sources)
+        .where(_E.jobs == job, _E.cancel_requested_at.is_(None))
+        .values(
+            status=ExecutionStatus.RUNNING.value,
+            attempt=_E.attempt if reuse else attempt,
+            place=_E.place + int(elsewhere),
+            tries=0,
+            progress=None,
+            version=_E.version + 1,
+        )
+    )
+
+
+def begin_try(execution_id: str, job: int) -> Update:
+    """Build the compare-and-set that counts a try of publishing."""
+    return (
+        mark_execution(execution_id, frozenset({ExecutionStatus.PENDING_RESULTS}))
+        .where(_E.jobs == job)
+        .values(tries=_E.tries + 1, version=_E.version + 1)
+    )

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping
+from sqlalchemy import RowMapping, func, literal
 
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import Provenance, Publication, Upload
 from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
-from wildcast_server.records.base import Changes
+from wildcast_server.records.tables import executions
+from wildcast_server.records.values import Changes, Marks
 from wildcast_server.records.rules import in_utc, plain_json, plain_text
 
 _DATASETS = tuple[Dataset, ...]
@@ -21,6 +22,8 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
     "started_at": in_utc,
     "ended_at": in_utc,
     "provenance": msgspec.to_builtins,
+    "cancel_requested_at": in_utc,
+    "expires_at": in_utc,
 }
 """How a column's value is made ready for it."""
 
@@ -40,7 +43,30 @@ def execution_row(execution: Execution) -> dict[str, Any]:
         "progress": plain_json(execution.progress),
         "error_message": plain_text(execution.error_message),
         "provenance": msgspec.to_builtins(execution.provenance),
+        "version": execution.version,
+        "jobs": execution.jobs,
+        "tries": execution.tries,
+        "place": execution.place,
+        "worker": execution.worker,
+        "site": execution.site,
+        "failed_step": execution.failed_step,
+        "cancel_requested_at": in_utc(execution.cancel_requested_at),
+        "partial_asked": execution.partial_asked,
+        "labels": plain_json(dict(execution.labels)) or None,
+        "retention_seconds": execution.retention_seconds,
+        "pinned": execution.pinned,
+        "expires_at": in_utc(execution.expires_at),
+        "deleted_at": in_utc(execution.deleted_at),
+        "webhook": execution.webhook,
     }
+
+
+def label_rows(execution: Execution) -> list[dict[str, Any]]:
+    """Make the rows by which an execution that is recorded is found by its labels."""
+    return [
+        {"sequence": execution.sequence, "name": name, "value": value, "created_at": execution.created_at}
+        for name, value in execution.labels.items()
+    ]
 
 
 def changed_columns(to: ExecutionStatus, changes: Changes) -> dict[str, Any]:
@@ -50,7 +76,28 @@ def changed_columns(to: ExecutionStatus, changes: Changes) -> dict[str, Any]:
     }
     if "new_attempt" in columns:
         columns["attempt"] = columns.pop("new_attempt")
-    return {**columns, "status": to.value}
+    if columns.pop("new_job", False):
+        columns["jobs"] = executions.c.jobs + 1
+    return {**columns, "status": to.value, "version": executions.c.version + 1}
+
+
+def marked_columns(marks: Marks) -> dict[str, Any]:
+    """Make the columns of an execution's row that marks set."""
+    columns: dict[str, Any] = {"version": executions.c.version + 1}
+    if marks.get("cancel"):
+        # Whoever asked first is remembered.
+        columns["cancel_requested_at"] = func.coalesce(
+            executions.c.cancel_requested_at, literal(utc_now(), type_=executions.c.cancel_requested_at.type)
+        )
+    if marks.get("partial"):
+        columns["partial_asked"] = True
+    if "pinned" in marks:
+        columns["pinned"] = marks["pinned"]
+    if "expires_at" in marks:
+        columns["expires_at"] = in_utc(marks["expires_at"])
+    if "deleted_at" in marks:
+        columns["deleted_at"] = in_utc(marks["deleted_at"])
+    return columns
 
 
 def publication_row(execution_id: str, published: PublicationRecord) -> dict[str, Any]:
@@ -88,6 +135,22 @@ def execution_of(row: RowMapping) -> Execution:
         error_message=row["error_message"],
         provenance=msgspec.convert(row["provenance"], Provenance | None),
         published=None if row["storage_type"] is None else _publication_of(row),
+        sequence=row["sequence"],
+        version=row["version"],
+        jobs=row["jobs"],
+        tries=row["tries"],
+        place=row["place"],
+        worker=row["worker"],
+        site=row["site"],
+        failed_step=row["failed_step"],
+        cancel_requested_at=row["cancel_requested_at"],
+        partial_asked=row["partial_asked"],
+        labels=row["labels"] or {},
+        retention_seconds=row["retention_seconds"],
+        pinned=row["pinned"],
+        expires_at=row["expires_at"],
+        deleted_at=row["deleted_at"],
+        webhook=row["webhook"],
     )
 
 

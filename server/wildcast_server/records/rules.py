@@ -2,25 +2,35 @@
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
-from wildcast_server.errors import QueueFullError, RecordError, StatusConflictError, UnknownExecutionError
-from wildcast_server.records.base import Changes
+from wildcast_server.errors import RecordError, StatusConflictError, UnknownExecutionError
+from wildcast_server.records.values import Accepted, Changes, Heed
 
-RETRY_AFTER_SECONDS = 30
-"""When to try a full queue again: a workflow's run takes minutes, and a place is free when one begins."""
+
+GONE = Heed(is_current=False, cancel=False, partial=False)
+"""What is said of an attempt that nobody should work on any more."""
+
+
+def statuses_of(expected: ExecutionStatus | Collection[ExecutionStatus]) -> frozenset[ExecutionStatus]:
+    """Return the statuses that are expected."""
+    return frozenset({expected} if isinstance(expected, ExecutionStatus) else expected)
+
+
+def new_ones(outcomes: Iterable[Accepted | Exception]) -> Iterator[Accepted]:
+    """Return those that were recorded now."""
+    return (outcome for outcome in outcomes if isinstance(outcome, Accepted) and outcome.is_new)
 
 
 def legal_sources(
     expected: ExecutionStatus | Collection[ExecutionStatus], to: ExecutionStatus
 ) -> frozenset[ExecutionStatus]:
     """Return those of the `expected` statuses that may become `to`."""
-    statuses = {expected} if isinstance(expected, ExecutionStatus) else set(expected)
-    return frozenset(status for status in statuses if status.may_become(to))
+    return frozenset(status for status in statuses_of(expected) if status.may_become(to))
 
 
 def check_published(to: ExecutionStatus, changes: Changes) -> None:
@@ -44,21 +54,12 @@ def check_new(execution: Execution) -> None:
         raise ValueError(f"execution {execution.id} cannot begin with a publication")
 
 
-def check_queue(queued: int, max_queued: int) -> None:
-    """Hold that one more may wait; raises `QueueFullError`."""
-    if queued >= max_queued:
-        raise QueueFullError(
-            f"{queued} executions are waiting, and the server lets no more than {max_queued} wait: "
-            f"submit again in {RETRY_AFTER_SECONDS} seconds or later",
-            RETRY_AFTER_SECONDS,
-        )
-
-
-def conflict(execution: Execution, to: ExecutionStatus) -> StatusConflictError:
-    """Say where the execution really stands."""
+def conflict(execution: Execution, what: str) -> StatusConflictError:
+    """Say where the execution really stands, so that this cannot be done."""
+    stopping = ", to be cancelled" if execution.cancel_requested_at is not None else ""
     return StatusConflictError(
-        f"execution {execution.id} is {execution.status} in attempt {execution.attempt}; "
-        f"this change to {to} cannot be made from there"
+        f"execution {execution.id} is {execution.status} in attempt {execution.attempt}{stopping}; "
+        f"this {what} cannot be made from there"
     )
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -13,10 +14,12 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
 metadata = MetaData(
@@ -53,11 +56,14 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 JsonValue = JSON(none_as_null=True)
 
+# SQLite counts up by itself only in a plain INTEGER.
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
 executions = Table(
     "executions",
     metadata,
-    # The order of submission; SQLite counts up by itself only in a plain INTEGER.
-    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    # The order of submission.
+    Column("sequence", Serial, primary_key=True, autoincrement=True),
     Column("id", String, nullable=False, unique=True),
     Column("workflow_name", String, nullable=False),
     Column("parameters", JsonValue, nullable=False),
@@ -70,8 +76,111 @@ executions = Table(
     Column("progress", JsonValue),
     Column("error_message", Text),
     Column("provenance", JsonValue),
+    Column("version", Integer, nullable=False, server_default="0"),
+    Column("jobs", Integer, nullable=False, server_default="0"),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("place", Integer, nullable=False, server_default="1"),
+    Column("worker", String),
+    Column("site", String),
+    Column("failed_step", String),
+    Column("cancel_requested_at", UtcDateTime),
+    Column("partial_asked", Boolean, nullable=False, server_default=false()),
+    # Beside the table of their own, which finds executions by them: here they are read with the execution.
+    Column("labels", JsonValue),
+    Column("retention_seconds", Integer),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
+    Column("expires_at", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
+    Column("webhook", Text),
+    # The queue, and positions in it.
     Index(None, "status", "sequence"),
+    # The list, by each filter and both.
+    Index(None, "created_at", "sequence"),
+    Index(None, "workflow_name", "created_at", "sequence"),
+    Index(None, "status", "created_at", "sequence"),
+    Index(None, "workflow_name", "status", "created_at", "sequence"),
 )
+# What few executions have.
+for _name in ("expires_at", "deleted_at"):
+    _is_set = executions.c[_name].is_not(None)
+    Index(None, executions.c[_name], sqlite_where=_is_set, postgresql_where=_is_set)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("sequence", Serial, ForeignKey("executions.sequence", ondelete="CASCADE"), autoincrement=False),
+    Column("name", String),
+    Column("value", String, nullable=False),
+    # The execution's, so that a list by label is in order without looking at executions.
+    Column("created_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("sequence", "name"),
+    Index(None, "name", "value", "created_at", "sequence"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("owner", String),
+    Column("key", String),
+    Column("fingerprint", String, nullable=False),
+    Column("execution_id", String, ForeignKey("executions.id", ondelete="CASCADE"), nullable=False, index=True),
+    PrimaryKeyConstraint("owner", "key"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("token", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("instance", String, nullable=False),
+    Column("site", String, nullable=False),
+    Column("queues", JsonValue, nullable=False),
+    Column("state", String, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("execution_id", String, ForeignKey("executions.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("event", String, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("tries", Integer, nullable=False),
+    # Null: done, or given up.
+    Column("next_try_at", UtcDateTime),
+    Column("delivered_at", UtcDateTime),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    # No foreign key: a removal outlives its execution's row.
+    Column("execution_id", String, nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("storage_type", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("prefix", String),
+    Column("site", String),
+    Column("committed", Boolean, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("tries", Integer, nullable=False),
+    # Null: done, or given up.
+    Column("next_try_at", UtcDateTime),
+    Column("last_error", Text),
+)
+for _table in (deliveries, removals):
+    _is_due = _table.c.next_try_at.is_not(None)
+    Index(None, _table.c.next_try_at, sqlite_where=_is_due, postgresql_where=_is_due)
 
 publications = Table(
     "publications",

@@ -10,6 +10,9 @@ from wildcast_server.settings.sections import (
     EdgeSettings,
     LogSettings,
     ResultSettings,
+    WebhookSettings,
+    WorkerSettings,
+    WorkflowLimits,
     WorkflowSettings,
 )
 from wildcast_server.settings.tree import Settings
@@ -25,6 +28,9 @@ __all__ = [
     "ResultSettings",
     "SettingLine",
     "Settings",
+    "WebhookSettings",
+    "WorkerSettings",
+    "WorkflowLimits",
     "WorkflowSettings",
     "describe",
     "load_settings",

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from wildcast_server.settings.load import LoadedSettings
 from wildcast_server.settings.tree import Settings
+from wildcast_server.settings.values import Section
 
 HIDDEN = "********"
 DERIVED = "derived"
@@ -75,6 +76,8 @@ def _shown(value: Any) -> Any:
         return HIDDEN
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return {key: HIDDEN if _SECRET_NAME.search(str(key)) else _shown(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

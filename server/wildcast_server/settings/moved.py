@@ -21,7 +21,7 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
     "server": {
         "host": "use api.host, and edge.host for the results",
         "port": "use api.port",
-        "results_ttl_hours": "nothing is deleted by age yet, docs/operating.md says what to do; delete it",
+        "results_ttl_hours": "use results.retention_seconds, in seconds",
     },
     "cors": {
         "allow_origins": "use edge.cors_origins for the results; the API sends no CORS headers",
@@ -39,6 +39,7 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
 VARIABLES: Mapping[str, str] = {
     "DEFAULT_OUTPUT_DIR": "WILDCAST_RESULTS__OUTPUT_DIR",
     "EXPOSED_WORKFLOWS": "WILDCAST_WORKFLOWS__EXPOSED",
+    "RESULTS_TTL_HOURS": "WILDCAST_RESULTS__RETENTION_SECONDS",
     "MAX_QUEUE_SIZE": "WILDCAST_WORKFLOWS__MAX_QUEUED",
     "SIGNED_URL_EXPIRES_IN": "OBJECT_STORAGE_SIGNED_URL_EXPIRES_IN",
 }

@@ -2,19 +2,23 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
 from wildcast_server.settings.values import (
     BaseUrl,
     CorsOrigins,
+    FrozenDict,
     LocalPath,
     Names,
     NestedMapping,
+    Networks,
     OriginUrl,
     Paths,
     Section,
+    SecondsMapping,
     TextMapping,
     WholeNumber,
+    from_json,
     listening_url,
 )
 
@@ -22,6 +26,8 @@ Port = Annotated[WholeNumber, Field(ge=0, le=65535)]
 """A TCP port; 0 takes a free one."""
 
 Host = Annotated[str, Field(min_length=1, pattern=r"^[^\s/@]+$")]
+
+Seconds = Annotated[float, Field(gt=0)]
 
 
 def _lower(value: Any) -> Any:
@@ -86,6 +92,18 @@ class EdgeSettings(Section):
         return self.public_url or listening_url(self.host, self.port)
 
 
+class WorkflowLimits(Section):
+    """How much of one workflow the service takes on; None is no bound of its own."""
+
+    max_queued: WholeNumber | None = Field(default=None, ge=1)
+    """How many of its executions may wait."""
+    max_unfinished: WholeNumber | None = Field(default=None, ge=1)
+    """How many of them may wait, run and be published together."""
+
+
+LimitsMapping = Annotated[dict[str, WorkflowLimits], BeforeValidator(from_json), AfterValidator(FrozenDict)]
+
+
 class WorkflowSettings(Section):
     """Which workflows there are, and what they are configured with."""
 
@@ -99,6 +117,14 @@ class WorkflowSettings(Section):
     """The names of those that are constructed when the service starts, before their first execution."""
     max_queued: WholeNumber = Field(default=1000, ge=1)
     """How many executions may wait; further submissions are refused."""
+    limits: LimitsMapping = Field(default={})
+    """By workflow name: bounds of its own."""
+    max_attempts: WholeNumber = Field(default=3, ge=1)
+    """How often an execution is begun whose process, worker or machine dies, before it fails."""
+    timeout: Seconds | None = None
+    """How long a workflow may run, in seconds; None is any time."""
+    timeouts: SecondsMapping = Field(default={})
+    """By workflow name: the same for one workflow alone."""
 
 
 class ResultSettings(Section):
@@ -112,3 +138,39 @@ class ResultSettings(Section):
     """Whether files go to object storage while the workflow still computes, as soon as they have settled."""
     min_free_disk_bytes: WholeNumber = Field(default=1_073_741_824, ge=0)
     """Below this much free space at the output directory, in bytes, submissions are refused; 0 never refuses."""
+    retention_seconds: WholeNumber | None = Field(default=None, ge=1)
+    """How long after its end an execution's results are kept, in seconds, unless it says otherwise; None for ever."""
+    keep_records_seconds: WholeNumber = Field(default=2_592_000, ge=0)
+    """How long after its end an execution is remembered whose results are removed, in seconds."""
+    orphans_after_seconds: WholeNumber = Field(default=86_400, ge=3600)
+    """From which age on, in seconds, what nothing refers to is removed: multipart uploads, directories."""
+
+
+class WorkerSettings(Section):
+    """The processes that run workflows and publish what they wrote."""
+
+    compute_slots: WholeNumber = Field(default=1, ge=0)
+    """How many workflows run at the same time."""
+    publish_slots: WholeNumber = Field(default=1, ge=0)
+    """How many executions are published at the same time."""
+    drain_seconds: float = Field(default=5.0, ge=0)
+    """How long a workflow may go on that runs when its worker is told to stop."""
+    publish_drain_seconds: float = Field(default=30.0, ge=0)
+    """How long a publication may."""
+    heartbeat_seconds: Seconds = 5.0
+    """How often a worker says that it is alive."""
+    dead_after_seconds: Seconds = 15.0
+    """After how long without that its work is given to others."""
+
+
+class WebhookSettings(Section):
+    """Telling others how executions end."""
+
+    secret: SecretStr | None = None
+    """With which deliveries are signed; without one, there are none."""
+    allowed_networks: Networks = ()
+    """Networks that are called although they are not public."""
+    attempts: WholeNumber = Field(default=6, ge=1)
+    """How often a delivery is tried."""
+    timeout_seconds: Seconds = 10.0
+    """How long the receiver may take to answer."""

@@ -11,6 +11,8 @@ from wildcast_server.settings.sections import (
     EdgeSettings,
     LogSettings,
     ResultSettings,
+    WebhookSettings,
+    WorkerSettings,
     WorkflowSettings,
 )
 from wildcast_server.settings.values import LocalPath, Section, is_loopback, is_wildcard
@@ -27,6 +29,8 @@ class Settings(Section):
     edge: EdgeSettings = EdgeSettings()
     workflows: WorkflowSettings = WorkflowSettings()
     results: ResultSettings = ResultSettings()
+    workers: WorkerSettings = WorkerSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     object_storage: ObjectStorageSettings = ObjectStorageSettings()
 
     @property

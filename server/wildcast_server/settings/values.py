@@ -7,12 +7,12 @@ Paths are made absolute, and files are looked at, only where the validation's co
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 STORE_SCHEMES = ("file", "s3", "gs", "az", "memory")
 
@@ -63,7 +63,7 @@ def _split(separator: str) -> Callable[[Any], Any]:
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
-            return _from_json(value)
+            return from_json(value)
         return tuple(item.strip() for item in value.split(separator) if item.strip())
 
     return split
@@ -89,7 +89,8 @@ def _between_commas(text: str, info: ValidationInfo) -> Iterator[str]:
         del pieces[:length]
 
 
-def _from_json(value: Any) -> Any:
+def from_json(value: Any) -> Any:
+    """Read a value that is given as text; raises `ValueError` without repeating it."""
     if not isinstance(value, str):
         return value
     try:
@@ -226,6 +227,13 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError("it must be a network such as 10.0.0.0/8, without bits behind its length") from None
+
+
 def _not_boolean(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("it must be a whole number")  # noqa: TRY004 - pydantic collects ValueErrors alone
@@ -240,5 +248,9 @@ OriginUrl = Annotated[str, AfterValidator(origin_url)]
 Paths = Annotated[tuple[LocalPath, ...], BeforeValidator(_split_paths)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split(","))]
 CorsOrigins = Annotated[tuple[Annotated[str, AfterValidator(_origin_or_any)], ...], BeforeValidator(_split(","))]
-TextMapping = Annotated[dict[str, str], BeforeValidator(_from_json), AfterValidator(FrozenDict)]
-NestedMapping = Annotated[dict[str, dict[str, Any]], BeforeValidator(_from_json), AfterValidator(FrozenDict)]
+TextMapping = Annotated[dict[str, str], BeforeValidator(from_json), AfterValidator(FrozenDict)]
+NestedMapping = Annotated[dict[str, dict[str, Any]], BeforeValidator(from_json), AfterValidator(FrozenDict)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_split(","))]
+SecondsMapping = Annotated[
+    dict[str, Annotated[float, Field(gt=0)] | None], BeforeValidator(from_json), AfterValidator(FrozenDict)
+]

@@ -10,7 +10,7 @@ from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import Provenance, Publication, Upload
 from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
 from wildcast_server.errors import QueueFullError, RecordError, StatusConflictError, UnknownExecutionError
-from wildcast_server.records import Records
+from wildcast_server.records import Limits, Records
 
 S = ExecutionStatus
 
@@ -269,9 +269,9 @@ def test_what_ran_can_be_emptied_and_inserted(records: Records):
 def test_a_full_queue_takes_no_more(records: Records):
     """What would be one too many is not recorded; the sentence has the bound, and when to come again."""
     for number in range(2):
-        records.insert(execution(number), max_queued=2)
+        records.insert(execution(number), limits=Limits(max_queued=2))
     with pytest.raises(QueueFullError, match="no more than 2") as caught:
-        records.insert(execution(2), max_queued=2)
+        records.insert(execution(2), limits=Limits(max_queued=2))
     assert caught.value.retry_after > 0
     assert [found.id for found in records.unfinished()] == [execution(number).id for number in range(2)]
 
@@ -290,16 +290,16 @@ def test_a_result_is_remembered_however_old_it_is(records: Records):
 @pytest.mark.parametrize("max_queued", [None, 10])
 def test_an_insertion_tells_how_many_wait_before_it(records: Records, max_queued):
     """It is the position at that moment, whether the queue is bounded or not."""
-    assert [records.insert(execution(number), max_queued=max_queued) for number in range(3)] == [0, 1, 2]
+    assert [records.insert(execution(number), limits=Limits(max_queued=max_queued)).position for number in range(3)] == [0, 1, 2]
     advance(records, execution(0).id, S.RUNNING)
-    assert records.insert(execution(3), max_queued=max_queued) == 2
+    assert records.insert(execution(3), limits=Limits(max_queued=max_queued)).position == 2
 
 
 def test_only_what_is_queued_fills_the_queue(records: Records):
     """A place is free as soon as an execution begins."""
-    records.insert(execution(0), max_queued=1)
+    records.insert(execution(0), limits=Limits(max_queued=1))
     advance(records, execution(0).id, S.RUNNING)
-    records.insert(execution(1), max_queued=1)
+    records.insert(execution(1), limits=Limits(max_queued=1))
     assert records.queue_position(execution(1).id) == 0
 
 

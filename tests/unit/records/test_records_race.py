@@ -10,7 +10,7 @@ import pytest
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
 from wildcast_server.errors import QueueFullError, StatusConflictError
-from wildcast_server.records import Records, SqlRecords, ensure_schema, open_engine
+from wildcast_server.records import Limits, Records, SqlRecords, ensure_schema, open_engine
 
 THREADS = 16
 
@@ -100,7 +100,7 @@ def test_a_bounded_queue_never_overflows(engines):
     def submit(index: int) -> bool:
         new = Execution(id=f"exec_{index}_00000000", workflow_name="w", parameters={})
         try:
-            records[index % 2].insert(new, max_queued=5)
+            records[index % 2].insert(new, limits=Limits(max_queued=5))
         except QueueFullError:
             return False
         return True

@@ -45,7 +45,7 @@ workflow_exposure: {exposed_workflows: [], warmup_workflows: [example_user_workf
         "there is no setting logging.level (file {file}): use log.level",
         "there is no setting server.port (file {file}): use api.port",
         "there is no setting server.workers (file {file}): nothing takes its place, delete it",
-        "server.results_ttl_hours (file {file}): nothing is deleted by age yet, docs/operating.md says what to do",
+        "server.results_ttl_hours (file {file}): use results.retention_seconds, in seconds",
         "workflow_exposure.exposed_workflows (file {file}): use workflows.exposed, where null exposes all",
         "there is no setting workflow_exposure.warmup_workflows (file {file}): use workflows.warm_up",
     ],

@@ -20,6 +20,7 @@ SECRETS = {
     "object_storage.secret_access_key": CANARY,
     "object_storage.session_token": CANARY,
     "object_storage.proxy_url": f"http://u:{CANARY}@h:1",
+    "webhooks.secret": CANARY,
     "workflows.config": {"w": {"api_token": CANARY}},
 }
 

@@ -1,0 +1,6 @@
+from wildcast_server.records.memory_state import MemoryState
+from wildcast_server.records.unwritten import Unwritten
+
+
+class MemoryOutbox(Unwritten, MemoryState):
+    pass
