@@ -10,23 +10,32 @@ from fastapi import FastAPI
 
 from wildcast._version import __version__
 from wildcast_server.api import errors
+from wildcast_server.api.actions import Actions, action_routes
 from wildcast_server.api.archives import archive_routes
-from wildcast_server.api.executions import execution_routes
+from wildcast_server.api.events import event_routes
+from wildcast_server.api.executions import Submissions, execution_routes
 from wildcast_server.api.files import file_routes
 from wildcast_server.api.health import health_routes
+from wildcast_server.api.listings import listing_routes
+from wildcast_server.api.manifest import manifest_routes
 from wildcast_server.api.observing import CountAnswers, TrailingSlash
 from wildcast_server.api.pages import page_routes
 from wildcast_server.api.readiness import Check, Readiness
 from wildcast_server.api.results import Descriptions, result_routes
 from wildcast_server.api.routes import INFER
+from wildcast_server.api.signing import signing_routes
 from wildcast_server.api.standings import Standings
+from wildcast_server.api.status import status_routes
 from wildcast_server.api.threads import Threads
+from wildcast_server.api.waiting import Waiting
 from wildcast_server.api.workflows import workflow_routes
 from wildcast_server.domain.registry import Registry
 from wildcast_server.http.limits import BodyLimit
 from wildcast_server.metrics import Metrics
+from wildcast_server.usecases.listing import ListExecutions
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.results import Results
+from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
 
 DESCRIPTION = """
@@ -34,7 +43,8 @@ Submit an execution of a workflow, ask where it stands, and read its result thro
 
 1. `GET /v1/infer/workflows` says what there is, and `…/workflows/{workflow_name}/schema` what it takes.
 2. `POST /v1/infer/{workflow_name}` queues an execution and answers with its `execution_id`.
-3. `GET …/{execution_id}/status` says where it stands, and `GET …/{execution_id}/results` answers 202 until it is there.
+3. `GET …/{execution_id}/status` says where it stands, with `?wait=60` when that changes, and `…/events` as it happens;
+   `GET …/{execution_id}/results` answers 202 until the result is there.
 4. Then that has a `signed_url`: with a file's path in the place of its `*`, any HTTP client reads it from the CDN.
 
 An error has `error` (one sentence), `details` and `detail` at the top level of its body, whatever its status. Where a
@@ -59,6 +69,9 @@ class UseCases:
     submit: Submit
     lookup: Lookup
     results: Results
+    listing: ListExecutions
+    actions: Actions
+    sign: Sign
     checks: Mapping[str, Check] = field(default_factory=dict)
     """By name, what must be usable for anything to work: the records and the job engine."""
     further_checks: Mapping[str, Check] = field(default_factory=dict)
@@ -104,8 +117,12 @@ class _Pools:
 
     def __init__(self, checks: int) -> None:
         self.lookups = Threads("lookup", 1)
-        # Few: the records have a bounded number of connections, and one writer.
+        # Those that run a workflow's checks; what is recorded after them is recorded together.
         self.submits = Threads("submit", 4)
+        # Few: the records have a bounded number of connections, and one writer.
+        self.recording = Threads("record", 1)
+        self.acting = Threads("act", 2)
+        self.listing = Threads("list", 2)
         self.signing = Threads("describe", 1)
         self.reading = Threads("read-manifest", 8)
         # For `/health` and `/readiness`, each of which has a question under way for every part at most.
@@ -124,14 +141,23 @@ class _Pools:
 
 def _add_routes(app: FastAPI, use_cases: UseCases, pools: _Pools) -> None:
     standings = Standings(use_cases.lookup, pools.lookups)
+    waiting = Waiting(standings)
+    app.state.before_shutdown = waiting.end
+    submissions = Submissions(use_cases.submit, pools.submits, pools.recording)
     descriptions = Descriptions(use_cases.results, pools.signing, pools.reading)
     health = Readiness(use_cases.checks, pools.checks, keep=0)
     readiness = Readiness({**use_cases.checks, **use_cases.further_checks}, pools.checks)
     # In this order they are tried: the ones that are asked most come first, and `workflows` is a reserved name.
     for router in (
-        execution_routes(use_cases.workflows, use_cases.submit, standings, pools.submits),
+        status_routes(standings, waiting),
         result_routes(standings, descriptions),
         workflow_routes(use_cases.workflows),
+        execution_routes(use_cases.workflows, submissions),
+        event_routes(standings, waiting),
+        listing_routes(use_cases.listing, pools.listing),
+        action_routes(use_cases.actions, standings, pools.acting),
+        manifest_routes(use_cases.results, pools.reading),
+        signing_routes(use_cases.sign, pools.reading),
         health_routes(health, readiness, use_cases.metrics, pools.counting),
         page_routes(app.title, app.openapi, pools.pages),
     ):

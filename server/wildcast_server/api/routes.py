@@ -57,6 +57,20 @@ def writing(
     return _registered(router, path, "POST", None, shown)
 
 
+def deleting(
+    router: APIRouter,
+    path: str,
+    *,
+    summary: str,
+    description: str | None = None,
+    responses: Responses | None = None,
+    **options: Any,
+) -> Callable[[Endpoint], Endpoint]:
+    """Register an endpoint for DELETE; the parameters are those of `readable`."""
+    shown = {"summary": summary, "description": description, "responses": responses, **options}
+    return _registered(router, path, "DELETE", None, shown)
+
+
 def _registered(
     router: APIRouter, path: str, method: str, hidden: str | None, shown: dict[str, Any]
 ) -> Callable[[Endpoint], Endpoint]:

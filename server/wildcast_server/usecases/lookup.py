@@ -49,8 +49,13 @@ def pick(found: Standing | None, workflow_name: str, execution_id: str) -> Stand
         If nothing was found, or it is another workflow's.
     """
     if found is None or found.execution.workflow_name != workflow_name:
-        raise UnknownExecutionError(f"the workflow {workflow_name!r} has no execution {execution_id!r}")
+        raise unknown_to(workflow_name, execution_id)
     return found
+
+
+def unknown_to(workflow_name: str, execution_id: str) -> UnknownExecutionError:
+    """Say that a workflow has no such execution."""
+    return UnknownExecutionError(f"the workflow {workflow_name!r} has no execution {execution_id!r}")
 
 
 def status_of(standing: Standing) -> StatusAnswer:
@@ -73,6 +78,12 @@ def status_of(standing: Standing) -> StatusAnswer:
             "attempt": execution.attempt,
             "created_at": execution.created_at,
             "provenance": execution.provenance,
+            "labels": execution.labels,
+            "failed_step": execution.failed_step,
+            "cancel_requested_at": execution.cancel_requested_at,
+            "retention_seconds": execution.retention_seconds,
+            "expires_at": execution.expires_at,
+            "pinned": execution.pinned,
         },
     )
 

@@ -3,14 +3,16 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Lock
+from typing import NamedTuple
 
 import msgspec
 
 from wildcast.contract.manifest import Manifest, ManifestError
 from wildcast.contract.naming import MANIFEST_PATH, check_key, join_key
 from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import ResultMetadata, StorageType, files_of
+from wildcast.contract.wire import OutputFile, ResultMetadata, StorageType, files_of
 from wildcast_server.domain.execution import Execution, PublicationRecord
 from wildcast_server.errors import NoResultsError, NotFoundError, ServiceUnavailableError, StoreIoError
 from wildcast_server.publish import read_manifest
@@ -44,6 +46,23 @@ class Contents:
     prefix: str
     """Each row's key is ``<prefix>/<path>``."""
     manifest: Manifest
+    paths: frozenset[str]
+    """Of the manifest's rows."""
+
+
+class StoredManifest(NamedTuple):
+    """A manifest that nobody has decoded."""
+
+    data: bytes
+    """Gzipped JSON."""
+    committed_at: datetime
+
+
+class Rows(NamedTuple):
+    """Some of the manifest's rows: those from `start` on, `limit` of them at most."""
+
+    start: int
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,8 @@ class Description:
     """Its `output_files` are empty."""
     output_files: msgspec.Raw
     """The JSON of those that belong there."""
+    rows_left: int = 0
+    """How many rows the manifest has behind the last one that is described here."""
 
     def to_json(self) -> bytes:
         """Return all of it as the API sends it."""
@@ -117,7 +138,7 @@ class Results:
         self._signer = signer
         self._cache = _Cache(CACHED_ROWS)
 
-    def describe(self, execution: Execution, *, listed: bool = True) -> Description:
+    def describe(self, execution: Execution, *, listed: bool = True, rows: Rows | None = None) -> Description:
         """Describe the result of an execution, with a URL that is signed now.
 
         Parameters
@@ -126,6 +147,8 @@ class Results:
             As the records have it now.
         listed
             Whether to name the files, for which the manifest has to be read where it is not `at_hand`.
+        rows
+            Which of them to name; None for all.
 
         Raises
         ------
@@ -138,8 +161,18 @@ class Results:
         """
         record = published(execution)
         self._store(record.storage_type)
-        files = self._contents(execution).output_files if listed else NO_FILES
-        return Description(describe(execution, record, self._sign(record)), files)
+        metadata = describe(execution, record, self._sign(record))
+        if not listed:
+            return Description(metadata, NO_FILES)
+        contents = self._contents(execution)
+        if rows is None:
+            return Description(metadata, contents.output_files)
+        every = contents.manifest.rows
+        some = every[rows.start : rows.start + rows.limit]
+        files = [OutputFile(path=f"{execution.id}/{row.path}", size=row.size) for row in some]
+        return Description(
+            metadata, msgspec.Raw(msgspec.json.encode(files)), max(0, len(every) - rows.start - len(some))
+        )
 
     def at_hand(self, execution: Execution) -> bool:
         """Whether its files are known already, so that describing it waits for no store; raises `NoResultsError`."""
@@ -171,12 +204,24 @@ class Results:
     def contents(self, workflow_name: str, execution_id: str) -> Contents:
         """Return every file of the result, and where they lie; raises as `file`."""
         execution, record = self._completed(workflow_name, execution_id)
+        contents = self._contents(execution)
         return Contents(
             execution=execution,
             store=self._store(record.storage_type),
             prefix=record.publication.prefix,
-            manifest=self._contents(execution).manifest,
+            manifest=contents.manifest,
+            paths=contents.paths,
         )
+
+    def manifest(self, workflow_name: str, execution_id: str) -> StoredManifest:
+        """Return the manifest as it lies in the store; raises as `file`."""
+        execution, record = self._completed(workflow_name, execution_id)
+        store, prefix = self._store(record.storage_type), record.publication.prefix
+        try:
+            data = store.get(record.publication.manifest)
+        except NotFoundError as error:
+            raise StoreIoError(f"the publication {prefix} is not in {store.uri} any more", store.uri) from error
+        return StoredManifest(data, execution.ended_at or execution.created_at)
 
     def _completed(self, workflow_name: str, execution_id: str) -> tuple[Execution, PublicationRecord]:
         execution = self._lookup.execution(workflow_name, execution_id)
@@ -205,10 +250,7 @@ class Results:
         try:
             return self._stores[storage_type]
         except KeyError:
-            raise ServiceUnavailableError(
-                "this result was published to object storage, which is off on this server now: "
-                "its operator has to set object_storage.enabled again"
-            ) from None
+            raise storage_is_off() from None
 
     def _sign(self, record: PublicationRecord) -> SignedLink | None:
         if record.storage_type == "server" or self._signer is None:
@@ -221,6 +263,14 @@ def published(execution: Execution) -> PublicationRecord:
     if execution.status is ExecutionStatus.COMPLETED and execution.published is not None:
         return execution.published
     raise NoResultsError(_why_not(execution), execution.status)
+
+
+def storage_is_off() -> ServiceUnavailableError:
+    """Say that a result lies where this server does not look any more."""
+    return ServiceUnavailableError(
+        "this result was published to object storage, which is off on this server now: "
+        "its operator has to set object_storage.enabled again"
+    )
 
 
 def _place(record: PublicationRecord) -> _Place:
@@ -243,6 +293,8 @@ def describe(execution: Execution, record: PublicationRecord, link: SignedLink |
         signed_url=link.url if link else None,
         output_files=(),
         expires_at=link.expires_at if link else None,
+        result_expires_at=None if execution.pinned else execution.expires_at,
+        pinned=execution.pinned,
         publication=record.publication,
         datasets=record.datasets,
         upload=record.upload,

@@ -1,27 +1,72 @@
-"""Taking an execution on: check what was asked for, record it, and hand it to the engine."""
+"""Taking executions on: check what was asked for, record it, and hand it to the engine in the same transaction."""
 
+import hashlib
+import json
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wildcast.contract.naming import new_execution_id
-from wildcast.contract.status import ExecutionStatus
-from wildcast_server.domain.execution import Execution, utc_now
+from wildcast_server.domain.execution import Execution
 from wildcast_server.domain.parameters import to_json, validate
 from wildcast_server.domain.registry import Registry
-from wildcast_server.errors import ServiceUnavailableError
-from wildcast_server.jobs import JobEngine
-from wildcast_server.records import Records
+from wildcast_server.errors import ForbiddenAddressError, ServiceUnavailableError, WildcastServerError
+from wildcast_server.jobs import JobQueue
+from wildcast_server.records import Accepted, Limits, Records, Submission
+from wildcast_server.usecases.queues import compute_job
+
+UNLIMITED = Limits()
 
 logger = logging.getLogger(__name__)
+
+MAX_TOGETHER = 64
+"""How many are recorded in one transaction: more of them would let the workers' own changes wait for too long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a client submits.
+
+    Parameters
+    ----------
+    workflow_name
+        Which workflow is to run.
+    parameters
+        As they were sent.
+    labels
+        By which the execution can be found in lists.
+    retention_seconds
+        How long after its end the result is kept; None for the server's default.
+    webhook
+        A URL that is told how it ended.
+    key
+        The same key and the same request mean the same execution.
+    """
+
+    workflow_name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    retention_seconds: int | None = None
+    webhook: str | None = field(default=None, repr=False)
+    key: str | None = None
+
+    def fingerprint(self) -> str:
+        """Return what tells this request from another one with the same key."""
+        parts = [self.workflow_name, self.parameters, self.labels, self.retention_seconds, self.webhook]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def no_webhooks(_url: str) -> None:
+    """Refuse any webhook, as a server does that could not sign what it sends."""
+    raise ForbiddenAddressError("this server calls no webhooks: its operator has to set webhooks.secret")
 
 
 @dataclass(frozen=True)
 class Submit:
-    """Accept a request for a workflow.
+    """Accept requests for workflows.
 
     Parameters
     ----------
@@ -31,23 +76,27 @@ class Submit:
         Where output directories are made.
     min_free_bytes
         Below this much free space on the disk of `output_root`, nothing is accepted.
-    max_queued
-        How many executions may wait; None for any number.
+    limits
+        How many executions may wait.
+    check_webhook
+        Raises `ForbiddenAddressError` for a URL that is never called.
     """
 
     workflows: Registry
     records: Records
-    jobs: JobEngine
+    jobs: JobQueue
     output_root: Path
     min_free_bytes: int
-    max_queued: int | None = None
+    limits: Limits = UNLIMITED
+    check_webhook: Callable[[str], None] = no_webhooks
 
-    def __call__(self, workflow_name: str, parameters: Mapping[str, Any]) -> tuple[Execution, int]:
+    def __call__(self, request: Request) -> Accepted:
         """Record an execution and queue it.
 
         Returns
         -------
-        The execution as it was accepted, and how many were queued before it.
+        The execution as it was accepted, and how many were queued before it; or, where the request came with this key
+        before, the execution that it became then, as it is now.
 
         Raises
         ------
@@ -55,34 +104,55 @@ class Submit:
             If no exposed workflow has that name.
         InvalidParametersError
             If the workflow does not accept the parameters.
+        ForbiddenAddressError
+            If the webhook is never called.
         QueueFullError
-            If `max_queued` executions wait already.
+            If as many executions wait as may wait.
+        IdempotencyConflictError
+            If another request came with this key before.
         ServiceUnavailableError
-            If the disk is too full to run anything, or the engine takes nothing.
+            If the disk is too full to run anything, or records or engine take nothing.
         """
-        workflow = self.workflows.get(workflow_name)
-        validated = validate(workflow, parameters)
-        self._check_disk()
-        execution = Execution(id=new_execution_id(), workflow_name=workflow_name, parameters=to_json(validated))
-        # Both at once: between recording and enqueueing nothing may fail, or it would run although it was refused.
-        position = self.records.insert(execution, max_queued=self.max_queued)
-        self._enqueue(execution)
-        logger.info("%s accepted: %s, %d before it", execution.id, workflow_name, position)
-        return execution, position
+        (outcome,) = self.record([self.prepare(request)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    def _enqueue(self, execution: Execution) -> None:
-        try:
-            self.jobs.enqueue(execution.id)
-        except ServiceUnavailableError as error:
-            # Its caller is told that it was not accepted, so no later start may run it.
-            self.records.change(
-                execution.id,
-                expected=ExecutionStatus.QUEUED,
-                to=ExecutionStatus.FAILED,
-                ended_at=utc_now(),
-                error_message=f"it was not accepted: {error}",
-            )
-            raise
+    def prepare(self, request: Request) -> Submission:
+        """Check a request, for which the workflow's own code runs; nothing is recorded yet. Raises as `__call__`."""
+        workflow = self.workflows.get(request.workflow_name)
+        validated = validate(workflow, request.parameters)
+        if request.webhook is not None:
+            self.check_webhook(request.webhook)
+        execution = Execution(
+            id=new_execution_id(),
+            jobs=1,
+            workflow_name=request.workflow_name,
+            parameters=to_json(validated),
+            labels=request.labels,
+            retention_seconds=request.retention_seconds,
+            webhook=request.webhook,
+        )
+        if request.key is None:
+            return Submission(execution=execution)
+        return Submission(execution=execution, key=request.key, fingerprint=request.fingerprint())
+
+    def record(self, submissions: Sequence[Submission]) -> list[Accepted | Exception]:
+        """Record and queue what was prepared; each has its outcome, which `__call__` would return or raise."""
+        outcomes: list[Accepted | Exception] = []
+        for batch in _batches(submissions):
+            try:
+                self._check_disk()
+                # Record and job at once: whatever dies, there is never one without the other.
+                outcomes += self.records.insert_all(batch, limits=self.limits, within=self._enqueue)
+            except WildcastServerError as error:
+                outcomes += [error] * len(batch)
+        for outcome in outcomes:
+            _tell(outcome)
+        return outcomes
+
+    def _enqueue(self, execution: Execution, connection: Any) -> None:
+        self.jobs.enqueue(compute_job(execution), connection)
 
     def _check_disk(self) -> None:
         try:
@@ -96,3 +166,18 @@ class Submit:
                 f"the server's disk has {free} bytes free, fewer than the {self.min_free_bytes} it keeps in reserve: "
                 "try again later, or free some space"
             )
+
+
+def _batches(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+    for start in range(0, len(submissions), MAX_TOGETHER):
+        yield submissions[start : start + MAX_TOGETHER]
+
+
+def _tell(outcome: Accepted | Exception) -> None:
+    if isinstance(outcome, Exception):
+        return
+    execution, position, is_new = outcome
+    if is_new:
+        logger.info("%s accepted: %s, %s before it", execution.id, execution.workflow_name, position)
+    else:
+        logger.info("%s was submitted again with its idempotency key", execution.id)
