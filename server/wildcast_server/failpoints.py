@@ -24,7 +24,16 @@ FAILPOINTS = (
     "publish.committed",
     "publish.recorded",
 )
-"""All of them, in the order in which a publication reaches them."""
+"""Those of a publication, in the order in which it reaches them."""
+
+JOB_FAILPOINTS = (
+    "compute.begun",
+    "compute.ended",
+    "compute.marked",
+    "handed.over",
+    "finalised",
+)
+"""Those of an execution's jobs, around the steps that the engine keeps."""
 
 _times: dict[str, "itertools.count[int]"] = defaultdict(lambda: itertools.count(1))
 

@@ -6,6 +6,7 @@ It is not imported with the room, since that takes most of a second which a runn
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from dbos import DBOS, DBOSClient
@@ -133,6 +134,15 @@ class DbosQueue(JobQueue):
         with translated():
             # The row keeps its queue; the last argument is for one that has none.
             return self._client._sys_db.reenqueue_for_recovery(job_id, [executor_id], "compute")
+
+    def ended(self, before: datetime, *, limit: int) -> list[str]:
+        """Return jobs that came to any end before then."""
+        states = [status for status, state in _STATES.items() if state is JobState.DONE]
+        with translated():
+            found = self._client.list_workflows(
+                status=states, completed_before=before.isoformat(), limit=limit, load_input=False, load_output=False
+            )
+        return [each.workflow_id for each in found]
 
     def forget(self, job_ids: Collection[str]) -> None:
         """Delete what the engine knows of jobs that have ended."""

@@ -5,6 +5,7 @@ import heapq
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from wildcast_server.errors import RecordError, ServiceUnavailableError
@@ -47,6 +48,7 @@ class MemoryJobs(JobQueue, JobWorker):
         self._queues = tuple(queues)
         self._waiting: dict[str, list[tuple[int, int, Job]]] = {}
         self._states: dict[str, JobState] = {}
+        self._ended: dict[str, datetime] = {}
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._enqueued = 0
@@ -73,7 +75,7 @@ class MemoryJobs(JobQueue, JobWorker):
         with self._changed:
             for queue, heap in self._waiting.items():
                 left = [entry for entry in heap if entry[2].id not in job_ids]
-                self._states.update({job.id: JobState.DONE for _, _, job in heap if job.id in job_ids})
+                self._end([job.id for _, _, job in heap if job.id in job_ids])
                 heapq.heapify(left)
                 self._waiting[queue] = left
 
@@ -91,12 +93,18 @@ class MemoryJobs(JobQueue, JobWorker):
         del job_id, executor_id
         return False
 
+    def ended(self, before: datetime, *, limit: int) -> list[str]:
+        """Return jobs that were done before then."""
+        with self._changed:
+            return [job_id for job_id, at in self._ended.items() if at < before][:limit]
+
     def forget(self, job_ids: Collection[str]) -> None:
         """Forget jobs that are done."""
         with self._changed:
             for job_id in job_ids:
                 if self._states.get(job_id) is JobState.DONE:
                     del self._states[job_id]
+                    self._ended.pop(job_id, None)
 
     def declare(self, queues: Collection[str]) -> None:
         """Do nothing: a queue is there when something is put into it."""
@@ -138,6 +146,11 @@ class MemoryJobs(JobQueue, JobWorker):
         self.pause()
         self._is_closed = True
 
+    def _end(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self._states[job_id] = JobState.DONE
+            self._ended[job_id] = datetime.now(UTC)
+
     def _put(self, job: Job) -> None:
         self._enqueued += 1
         self._states[job.id] = JobState.WAITING
@@ -161,7 +174,7 @@ class MemoryJobs(JobQueue, JobWorker):
                 # Even SystemExit: a thread that ends in silence takes work and never does it.
                 logger.exception("%s: its handler failed", job.id)
             with self._changed:
-                self._states[job.id] = JobState.DONE
+                self._end([job.id])
                 self._changed.notify_all()
 
 

@@ -62,6 +62,8 @@ class Run(Message, frozen=True, kw_only=True):
     output_directory: str
     sink: SinkSpec | None = None
     """Where streamed output goes; null: into the output directory."""
+    begun: str | None = None
+    """The file to make right before the workflow is called."""
 
 
 class Cancel(Message, frozen=True, kw_only=True):

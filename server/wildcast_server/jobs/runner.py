@@ -42,6 +42,8 @@ class RunRequest:
         Is made if it is not there, and must be empty.
     sink
         Where what the workflow streams goes; None: into the output directory.
+    begun
+        A file that is made right before the workflow is called; None for none.
     """
 
     execution_id: str
@@ -49,6 +51,7 @@ class RunRequest:
     parameters: Mapping[str, Any]
     output_directory: Path
     sink: protocol.SinkSpec | None = None
+    begun: Path | None = None
 
 
 @dataclass
@@ -139,13 +142,17 @@ class Runner:
         if self._load.warm_up:
             threading.Thread(target=self._warm, name="warm-up", daemon=True).start()
 
-    def run(self, request: RunRequest, on_progress: OnProgress) -> Provenance:
+    def run(
+        self, request: RunRequest, on_progress: OnProgress, on_start: Callable[[], None] = lambda: None
+    ) -> Provenance:
         """Run an execution and wait for its end.
 
         Parameters
         ----------
         on_progress
             Called in this thread with the whole progress. What it raises goes on, and kills the workflow.
+        on_start
+            Called in this thread when the workflow is loaded and begins.
 
         Returns
         -------
@@ -171,7 +178,7 @@ class Runner:
             process: RunnerProcess | None = None
             try:
                 process = self._ready(active)
-                self._converse(process, active, on_progress)
+                self._converse(process, active, on_progress, on_start)
                 if active.cancelled:
                     raise _cancelled(active)
             except WorkflowError as error:
@@ -307,7 +314,9 @@ class Runner:
         if process is not None and not active.settled:
             self.warm_up()
 
-    def _converse(self, process: RunnerProcess, active: _Active, on_progress: OnProgress) -> None:
+    def _converse(
+        self, process: RunnerProcess, active: _Active, on_progress: OnProgress, on_start: Callable[[], None]
+    ) -> None:
         request = active.request
         process.execution_id = request.execution_id
         process.output.forget()
@@ -319,6 +328,7 @@ class Runner:
                 parameters=dict(request.parameters),
                 output_directory=str(request.output_directory.resolve()),
                 sink=request.sink,
+                begun=None if request.begun is None else str(request.begun.resolve()),
             )
         )
         for message in process.messages:
@@ -331,6 +341,7 @@ class Runner:
                 case protocol.Started():
                     active.loaded = True
                     active.learn(workflow_sha256=message.workflow_sha256)
+                    on_start()
                 case protocol.Done() | protocol.Failed() | protocol.Cancelled() | protocol.NotLoaded():
                     active.settled = True
                     _settle(active, message)

@@ -15,7 +15,9 @@ from wildcast_server.publish.scan import PARTIAL_MANIFEST
 from wildcast_server.transfer.digest import digest_files
 
 
-def publish_in_place(directory: Path, name: str, *, attempt: int = 1, clock: Clock = utc_now) -> Published:
+def publish_in_place(
+    directory: Path, name: str, *, attempt: int = 1, prefix: str | None = None, clock: Clock = utc_now
+) -> Published:
     """Checksum the files of `directory`, and write their manifest into it; nothing is moved.
 
     Parameters
@@ -23,9 +25,11 @@ def publish_in_place(directory: Path, name: str, *, attempt: int = 1, clock: Clo
     directory
         What to publish; `.wildcast/manifest.json.gz` is made in it, or replaced if it is ours.
     name
-        The execution, or what else the publication is called; also its prefix.
+        The execution, or what else the publication is called.
     attempt
         The try that wrote the directory, from 1.
+    prefix
+        Of the publication in the store in which the directory lies; `name` if that is what it is called.
     clock
         Tells the manifest's time.
 
@@ -47,7 +51,7 @@ def publish_in_place(directory: Path, name: str, *, attempt: int = 1, clock: Clo
         datasets=output.datasets,
     )
     _write(output.directory / MANIFEST_PATH, encode_manifest(manifest))
-    return Published.of(manifest, name, storage_type="server")
+    return Published.of(manifest, prefix or name, storage_type="server")
 
 
 def _write(path: Path, data: bytes) -> None:

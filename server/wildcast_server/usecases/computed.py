@@ -1,4 +1,4 @@
-"""Knowing, after a restart, that a computation had come to its end: then it is published, and not repeated."""
+"""Knowing, after a death, how far a computation had come: not begun, begun, or ended, so that it is only published."""
 
 import logging
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from wildcast.contract.wire import Provenance
 from wildcast_server.domain.execution import Execution
 
 _log = logging.getLogger(__name__)
@@ -21,13 +22,16 @@ class Computed(msgspec.Struct, frozen=True):
     attempt: int
     boot: str
     """Which start of the machine it ended in: a crash of the machine may leave less of a file than was written."""
-    resumed: int = 0
-    """How often the service has begun again to publish it."""
+    provenance: Provenance | None = None
+    """What ran."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """A small file beside each output directory that is complete and not yet published.
+    """Small files beside the output directories, each named after its directory.
+
+    ``.<name>.computed`` says that a directory is complete and not yet published, ``.<name>.<attempt>.begun`` that the
+    workflow was called, and ``.<name>.<attempt>.taken`` how often a worker was about to call it.
 
     Parameters
     ----------
@@ -37,50 +41,70 @@ class Marks:
 
     root: Path
 
-    def set(self, execution: Execution) -> None:
-        """Note that the computation of this attempt has ended; without the note, a restart would repeat it."""
-        self._write(execution, Computed(execution.attempt, _boot()))
+    def set(self, execution: Execution, ran: Provenance | None = None) -> None:
+        """Note that the computation of this attempt has ended; without the note, a death here would repeat it."""
+        path = self._path(execution.name)
+        try:
+            path.write_bytes(msgspec.json.encode(Computed(execution.attempt, _boot(), ran)))
+        except OSError as error:
+            _log.warning("%s: a death before it is handed over would compute it again: %s", execution.id, error)
 
-    def remove(self, execution_id: str) -> None:
-        """Forget it. Idempotent."""
+    def remove(self, name: str) -> None:
+        """Forget everything about the directory `name`. Idempotent."""
+        for path in (self._path(name), *self.root.glob(f".{name}.*.begun"), *self.root.glob(f".{name}.*.taken")):
+            with suppress(OSError):
+                path.unlink()
+
+    def find(self, execution: Execution) -> Computed | None:
+        """Return what is noted if the output directory is what this attempt's computation left, else None."""
+        computed = self._read(execution.name)
+        # Where the system does not tell (it is no Linux), the machine may have crashed in between.
+        if computed is None or not computed.boot or (computed.attempt, computed.boot) != (execution.attempt, _boot()):
+            return None
+        return computed if (self.root / execution.name).is_dir() else None
+
+    def is_lost(self, execution: Execution) -> bool:
+        """Whether what was computed is not there any more, or may not be whole."""
+        computed = self._read(execution.name)
+        # A mark may be missing because the disk was full; one of another start of the machine tells of a crash.
+        crashed = computed is not None and computed.boot != _boot()
+        return crashed or not (self.root / execution.name).is_dir()
+
+    def begun(self, execution: Execution) -> Path:
+        """Return the file whose making says that the workflow of this attempt is called."""
+        return self.root / f".{execution.name}.{execution.attempt}.begun"
+
+    def take(self, execution: Execution) -> int:
+        """Note that the workflow of this attempt is about to be called; return how often it was, with this time."""
+        times = self.taken(execution) + 1
         with suppress(OSError):
-            self._path(execution_id).unlink()
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._taken(execution).write_text(str(times))
+        return times
 
-    def holds(self, execution: Execution) -> bool:
-        """Whether the output directory is what this attempt's computation left."""
-        return self._read(execution) is not None and (self.root / execution.id).is_dir()
-
-    def count(self, execution: Execution) -> int:
-        """Note that publishing begins again; return how often it has."""
-        computed = self._read(execution)
-        if computed is None:
+    def taken(self, execution: Execution) -> int:
+        """Return how often it was about to be called."""
+        try:
+            return int(self._taken(execution).read_text())
+        except (OSError, ValueError):
             return 0
-        self._write(execution, msgspec.structs.replace(computed, resumed=computed.resumed + 1))
-        return computed.resumed + 1
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the executions that have a mark."""
+        """Yield the names of the directories that are complete."""
         for path in self.root.glob(".*.computed"):
             yield path.name[1 : -len(".computed")]
 
-    def _path(self, execution_id: str) -> Path:
-        return self.root / f".{execution_id}.computed"
+    def _path(self, name: str) -> Path:
+        return self.root / f".{name}.computed"
 
-    def _read(self, execution: Execution) -> Computed | None:
+    def _taken(self, execution: Execution) -> Path:
+        return self.root / f".{execution.name}.{execution.attempt}.taken"
+
+    def _read(self, name: str) -> Computed | None:
         try:
-            computed = msgspec.json.decode(self._path(execution.id).read_bytes(), type=Computed)
+            return msgspec.json.decode(self._path(name).read_bytes(), type=Computed)
         except (OSError, msgspec.DecodeError):
             return None
-        # Where the system does not tell (it is no Linux), the machine may have crashed in between.
-        if not computed.boot or (computed.attempt, computed.boot) != (execution.attempt, _boot()):
-            return None
-        return computed
-
-    def _write(self, execution: Execution, computed: Computed) -> None:
-        try:
-            self._path(execution.id).write_bytes(msgspec.json.encode(computed))
-        except OSError as error:
-            _log.warning("%s: a restart before it is published would compute it again: %s", execution.id, error)
 
 
 def _boot() -> str:

@@ -20,6 +20,9 @@ class Ongoing(Protocol):
     def live(self, group: Callable[[], int | None], on_progress: ProgressCallback) -> AbstractContextManager[object]:
         """Publish what has settled for as long as the context is open; `group` writes it. Raises nothing of its own."""
 
+    def share(self) -> None:
+        """Let readers see what is published so far: somebody has asked for it. Returns at once, and may be repeated."""
+
     def finish(self, on_progress: ProgressCallback) -> Published:
         """Publish the output directory as it is now; raises `PublicationError` and `StoreError`."""
 

@@ -34,6 +34,9 @@ class InStore:
         """Upload what has settled."""
         return self.publishing.live(group, on_progress) if self.publish_live else nullcontext()
 
+    def share(self) -> None:
+        """Do nothing yet."""
+
     def finish(self, on_progress: ProgressCallback) -> Published:
         """Upload the rest, verify, commit."""
         return self.publishing.finish(on_progress)
@@ -63,9 +66,13 @@ class InPlace:
         """Do nothing: there is nothing to move."""
         return nullcontext()
 
+    def share(self) -> None:
+        """Do nothing: what is on disk is not shown before its checksums are known."""
+
     def finish(self, _on_progress: ProgressCallback) -> Published:
         """Checksum the files, and write their manifest beside them."""
-        return publish_in_place(self.directory, self.execution.id, attempt=self.execution.attempt)
+        execution = self.execution
+        return publish_in_place(self.directory, execution.id, attempt=execution.attempt, prefix=execution.name)
 
     def abandon(self) -> None:
         """Do nothing: what was written stays for whoever looks for the reason."""

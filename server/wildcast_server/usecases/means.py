@@ -1,0 +1,93 @@
+"""What the jobs of one worker share."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from wildcast.contract.status import ExecutionStatus
+from wildcast_server.domain.execution import Execution
+from wildcast_server.errors import UnknownExecutionError, WildcastServerError
+from wildcast_server.jobs import JobQueue
+from wildcast_server.records import Records
+from wildcast_server.usecases.computed import Marks
+from wildcast_server.usecases.drain import Drain
+from wildcast_server.usecases.ending import Ending
+from wildcast_server.usecases.identity import Identity
+from wildcast_server.usecases.patience import Patience
+from wildcast_server.usecases.publication import Begin
+from wildcast_server.usecases.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What they work with.
+
+    Parameters
+    ----------
+    begin
+        Begins a publication.
+    output_root
+        Each execution writes into ``<output_root>/<its name>``.
+    """
+
+    records: Records
+    jobs: JobQueue
+    begin: Begin
+    output_root: Path
+    identity: Identity
+    ending: Ending
+    watch: Watch
+    drain: Drain
+    patiently: Patience
+
+    @property
+    def marks(self) -> Marks:
+        """Tell how far the computations here have come."""
+        return Marks(self.output_root)
+
+    def directory(self, execution: Execution) -> Path:
+        """Return where it writes."""
+        return self.output_root / execution.name
+
+    def current(self, execution_id: str) -> Execution | None:
+        """Look an execution up; None if it was deleted."""
+        try:
+            return self.patiently(execution_id, lambda: self.records.get(execution_id))
+        except UnknownExecutionError:
+            return None
+
+    def abandon(self, execution: Execution) -> None:
+        """Remove what was published of an execution that nobody will read, as far as the store lets us."""
+        try:
+            self.begin(self.directory(execution), execution, afresh=False).abandon()
+        except WildcastServerError as error:
+            logger.warning("%s: what was uploaded of it stays in the store: %s", execution.id, error)
+
+    def put_back(self, execution: Execution) -> None:
+        """Queue a running execution again: its worker interrupts it in order to stop, and another one takes it up.
+
+        It stays in its attempt: stopping in order is no failure that counts. Where that cannot be recorded, whoever
+        takes the job up begins another one.
+        """
+        try:
+            self.records.change(
+                execution.id,
+                expected=ExecutionStatus.RUNNING,
+                to=ExecutionStatus.QUEUED,
+                attempt=execution.attempt,
+                job=execution.jobs,
+                started_at=None,
+                progress=None,
+                provenance=None,
+            )
+        except WildcastServerError as error:
+            logger.warning("%s is not put back: %s", execution.id, error)
+        else:
+            logger.warning("%s was interrupted and waits for another worker", execution.id)
+
+
+def serial_of(job_id: str) -> int:
+    """Return which of its execution's jobs one is."""
+    return int(job_id.rpartition(".")[2])
