@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from wildcast_server.errors import FileChangedError, WildcastServerError
+from wildcast_server.publish.partial import Partial
 from wildcast_server.publish.settling import Settling
 from wildcast_server.transfer.files import LocalFile, ProgressCallback, TransferProgress
 
@@ -53,6 +54,8 @@ class LiveUploads:
         How files are uploaded.
     is_uploaded
         Whether a file as it is now was uploaded already.
+    partial
+        Shows what was uploaded to whoever wants to read it before the end, and says what may be uploaded then.
     group
         Returns the process group of those who write.
     on_progress
@@ -64,12 +67,14 @@ class LiveUploads:
         directory: Path,
         upload: UploadFiles,
         is_uploaded: Callable[[LocalFile], bool],
+        partial: Partial,
         group: Callable[[], int | None],
         on_progress: ProgressCallback | None,
     ) -> None:
         self._settling = Settling(directory)
         self._upload = upload
         self._is_uploaded = is_uploaded
+        self._partial = partial
         self._group = group
         self._on_progress = on_progress
         self._ending = threading.Event()
@@ -102,8 +107,9 @@ class LiveUploads:
             try:
                 settled = self._settling.look(self._group())
                 pause = min(max(LOOK_SECONDS, _LOOK_SHARE * (time.monotonic() - began)), _LONGEST_PAUSE)
-                for batch in _batches([file for file in settled if not self._is_uploaded(file)]):
+                for batch in _batches([file for file in settled if self._is_to_be_sent(file)]):
                     self._send(batch)
+                self._partial.show(self._settling.seen)
                 pause = max(0.0, pause - (time.monotonic() - began))
             except _Ended:
                 return
@@ -135,7 +141,11 @@ class LiveUploads:
         self._upload(files, go_on)
         for file in files:
             self._settling.uploaded(file.path)
+        self._partial.show(self._settling.seen)
         self._tell()
+
+    def _is_to_be_sent(self, file: LocalFile) -> bool:
+        return not self._is_uploaded(file) and self._partial.may_send(file)
 
     def _tell(self) -> None:
         now = time.monotonic()

@@ -33,6 +33,8 @@ class Place:
         self._claim: Claim | None = None
         self.occupied: list[str] = []
         """What was looked at and cannot be had, in order."""
+        self.passed_over: set[str] = set()
+        """Those of them that were given up: nobody has published there."""
         self.chosen: str | None = None
         """The free one, if it was found."""
         self.round_trip: float | None = None
@@ -68,6 +70,13 @@ class Place:
             took = time.perf_counter() - began
             self.round_trip = took if self.round_trip is None else min(took, self.round_trip)
         return True
+
+    def pass_over(self) -> None:
+        """Give the chosen one up, and go on with the next."""
+        if self.chosen is not None:
+            self.occupied.append(self.chosen)
+            self.passed_over.add(self.chosen)
+        self.release()
 
     def release(self) -> None:
         """Give back what was chosen, and its claim. Idempotent."""

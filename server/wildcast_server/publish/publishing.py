@@ -19,9 +19,11 @@ from wildcast_server.publish.ledgers import Acknowledged, Ledgers, remove
 from wildcast_server.publish.live import LiveUploads
 from wildcast_server.publish.manifests import commit, read_manifest, rows_of
 from wildcast_server.publish.output import Output, prepare
+from wildcast_server.publish.partial import About, Partial, partial_key, was_shown, was_shown_before, write_partial
 from wildcast_server.publish.place import Place
 from wildcast_server.publish.published import Clock, Published
 from wildcast_server.publish.resume import Begun, find_held, is_anything_below, sweep
+from wildcast_server.publish.seen import changed_since_seen
 from wildcast_server.publish.streamed import check_place, find_streamed
 from wildcast_server.publish.tally import Overall, Sent
 from wildcast_server.publish.verify import is_intact, verify
@@ -88,6 +90,9 @@ class Publishing:
         self._begun = Begun()
         self._sent = Sent(means.observe() if means.observe is not None else None)
         self._lock = RLock()
+        about = About(execution=wanted.name, attempt=wanted.attempt, clock=means.clock)
+        self._partial = Partial(means.store, means.gentle, wanted.directory, about, self._where)
+        self._about = about
         self._threads = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="publish")
         self._opening: Future[None] = self._threads.submit(self._open)
 
@@ -136,7 +141,13 @@ class Publishing:
         on_progress
             Told what was uploaded, of what was seen so far.
         """
-        return LiveUploads(self._wanted.directory, self._upload_live, self._is_uploaded, group, on_progress)
+        return LiveUploads(
+            self._wanted.directory, self._upload_live, self._is_uploaded, self._partial, group, on_progress
+        )
+
+    def share(self) -> None:
+        """List what is stored, as soon as there is any of it and as long as `live` is open; any thread may call it."""
+        self._partial.ask()
 
     def finish(self, on_progress: ProgressCallback | None = None) -> Published:
         """Publish what the directory holds now and what was streamed, as `Publisher.publish` does, and raise alike."""
@@ -192,8 +203,10 @@ class Publishing:
         if not place.look():
             return
         try:
-            if begun or (found is not None and found.result()):
-                self._take_up(prefix, acknowledged)
+            if (begun or (found is not None and found.result())) and not self._take_up(prefix, acknowledged):
+                place.pass_over()
+                self._look()
+                return
         except BaseException:
             # Looked at again, from the beginning.
             place.release()
@@ -202,22 +215,37 @@ class Publishing:
         self._acknowledged = acknowledged
         reached("publish.begun")
 
-    def _take_up(self, prefix: str, acknowledged: Acknowledged) -> None:
-        if self._wanted.afresh:
+    def _take_up(self, prefix: str, acknowledged: Acknowledged) -> bool:
+        """Take over what an earlier try left below `prefix`; whether that place can be had."""
+        store, wanted = self._means.store, self._wanted
+        if wanted.afresh:
             self._clear(prefix, acknowledged)
-            return
-        swept = self._threads.submit(sweep, self._means.store, prefix)
-        listed = {info.key: info for info in self._means.store.list(prefix)}
+            # What readers could have seen there is never rewritten.
+            return not (wanted.may_be_seen and was_shown(store, prefix))
+        if wanted.may_be_seen and was_shown_before(store, prefix, wanted.attempt):
+            return False
+        swept = self._threads.submit(sweep, store, prefix)
+        listed = {info.key: info for info in store.list(prefix)}
         self._begun = Begun(acknowledged.read(), listed)
         swept.result()
+        return True
 
-    def _clear(self, prefix: str, acknowledged: Acknowledged) -> None:
-        store = self._means.store
+    def _clear(self, prefix: str, acknowledged: Acknowledged, *, for_good: bool = False) -> None:
+        """Remove what lies below `prefix`, but for the sign that readers have looked there, unless it is `for_good`."""
+        store, sign = self._means.store, partial_key(prefix)
         sweep(store, prefix)
-        keys = [info.key for info in store.list(prefix) if info.key != claim_key(prefix)]
-        for_each(store.delete, keys, self._means.transfer.budget)
+        keys = {info.key for info in store.list(prefix)} - {claim_key(prefix)}
+        stays = sign in keys and not for_good
+        if stays:
+            write_partial(store, prefix, self._about.list())
+            keys.remove(sign)
+        for_each(store.delete, sorted(keys), self._means.transfer.budget)
         # Last: while there is a ledger, the next attempt knows that something may be there.
-        acknowledged.remove()
+        acknowledged.rows.clear()
+        if stays:
+            acknowledged.close()
+        else:
+            acknowledged.remove()
         remove(self.streamed)
 
     def _clear_earlier(self) -> None:
@@ -228,7 +256,7 @@ class Publishing:
         for prefix in self._place.earlier:
             try:
                 if not self._place.is_published(prefix):
-                    self._clear(prefix, Acknowledged(self._means.ledgers.uploaded(prefix)))
+                    self._clear(prefix, Acknowledged(self._means.ledgers.uploaded(prefix)), for_good=True)
             except StoreError as error:
                 _log.warning("what an earlier attempt left below %s stays there: %s", prefix, error)
 
@@ -247,6 +275,9 @@ class Publishing:
         self._means.gentle.upload(files, self.prefix, lambda _progress: go_on(), on_stored=stored)
         self._acknowledged.write()
 
+    def _where(self) -> tuple[str, Acknowledged]:
+        return self.prefix, self._acknowledged
+
     def _is_uploaded(self, file: LocalFile) -> bool:
         row = self._acknowledged.rows.get(file.path)
         return row is not None and row.is_of(file)
@@ -256,6 +287,7 @@ class Publishing:
         place = self._destination(output)
         if isinstance(place, Published):
             return place
+        place = self._beside_what_was_seen(output, place)
         check_place(output.mark, place)
         began = self._means.stopwatch()
         if self._place.round_trip is not None:
@@ -283,12 +315,14 @@ class Publishing:
             published = self._published(output, self._place.occupied[number])
             if published is not None:
                 if self._place.chosen is not None:
-                    self._clear(self._place.chosen, self._acknowledged)
+                    self._clear(self._place.chosen, self._acknowledged, for_good=True)
                 return published
         return self.prefix
 
     def _published(self, output: Output, prefix: str) -> Published | None:
         """Return what is published at `prefix`, if it is these very files."""
+        if prefix in self._place.passed_over:
+            return None
         try:
             manifest = read_manifest(self._means.store, prefix)
         except NotFoundError:
@@ -321,6 +355,22 @@ class Publishing:
             acknowledged.remove()
             remove(self.streamed)
         return True
+
+    def _beside_what_was_seen(self, output: Output, prefix: str) -> str:
+        """Return `prefix`, or the next place, if a reader could have seen other bytes of a file that changed since."""
+        store, budget = self._means.store, self._means.transfer.budget
+        while (self._partial.has_shown or self._wanted.may_be_seen) and was_shown(store, prefix):
+            rows = {**self._begun.rows, **self._acknowledged.rows}
+            path = changed_since_seen(store, prefix, output.files, rows, budget)
+            if path is None:
+                break
+            _log.info("%s changed after readers could have seen it below %s: another prefix is used", path, prefix)
+            self._acknowledged.close()
+            with self._lock:
+                self._begun = Begun()
+                self._place.pass_over()
+            prefix = self.prefix
+        return prefix
 
     def _upload(self, output: Output, prefix: str, on_progress: ProgressCallback | None) -> list[StoredFile]:
         stored = {row.path: row.stored(join_key(prefix, row.path)) for row in output.streamed}

@@ -1,6 +1,6 @@
 """Show that a store holds what was sent, before anybody is told so."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +30,11 @@ class Verified:
     how: Verification
     extra: tuple[str, ...]
     """Keys under the prefix that were not sent."""
+
+
+def weakest(proofs: Iterable[Verification]) -> Verification:
+    """Return the weakest of some proofs; the strongest there is if there are none."""
+    return max(proofs, key=_STRENGTH.index, default=_STRENGTH[0])
 
 
 def verify(store: ObjectStore, prefix: str, files: Sequence[StoredFile], budget: Budget) -> Verified:
@@ -63,7 +68,7 @@ def verify(store: ObjectStore, prefix: str, files: Sequence[StoredFile], budget:
     shown = for_each(partial(_checksum, store), unproved, budget, cost=_cost)
     _accuse(store, [file.key for file, how in zip(unproved, shown, strict=True) if how is None])
     proofs = {how for how in shown if how is not None} | ({proof} if len(unproved) < len(files) else set())
-    return Verified(max(proofs, key=_STRENGTH.index, default=_STRENGTH[0]), extra)
+    return Verified(weakest(proofs), extra)
 
 
 def _compare(store: ObjectStore, prefix: str, files: Sequence[StoredFile], budget: Budget) -> tuple[str, ...]:
