@@ -35,7 +35,8 @@ class InStore:
         return self.publishing.live(group, on_progress) if self.publish_live else nullcontext()
 
     def share(self) -> None:
-        """Do nothing yet."""
+        """List what is stored so far, from now on."""
+        self.publishing.share()
 
     def finish(self, on_progress: ProgressCallback) -> Published:
         """Upload the rest, verify, commit."""
@@ -67,7 +68,7 @@ class InPlace:
         return nullcontext()
 
     def share(self) -> None:
-        """Do nothing: what is on disk is not shown before its checksums are known."""
+        """Do nothing: a file that is served from here may still be rewritten."""
 
     def finish(self, _on_progress: ProgressCallback) -> Published:
         """Checksum the files, and write their manifest beside them."""
