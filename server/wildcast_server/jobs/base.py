@@ -132,7 +132,7 @@ class JobWorker(ABC):
 
     @abstractmethod
     def start(self, handlers: Mapping[str, JobHandler]) -> None:
-        """Begin to take jobs; each is done by the handler of its kind. What one raises is logged and ends nothing else."""
+        """Begin to take jobs, each done by the handler of its kind. What one raises is logged and ends nothing else."""
 
     @abstractmethod
     def pause(self) -> None:

@@ -239,4 +239,6 @@ def _marked(execution: Execution, marks: Marks) -> dict[str, Any]:
         fields["cancel_requested_at"] = execution.cancel_requested_at or utc_now()
     if fields.pop("partial", False):
         fields["partial_asked"] = True
+    if fields.pop("new_job", False):
+        fields["jobs"] = execution.jobs + 1
     return fields

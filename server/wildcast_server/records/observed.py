@@ -158,6 +158,12 @@ class ObservedRecords(Records):
     def forget_worker(self, worker_id: str) -> None:
         self._records.forget_worker(worker_id)
 
+    def expirable(self, now: datetime, *, limit: int) -> list[Execution]:
+        return self._records.expirable(now, limit=limit)
+
+    def open_removals(self, *, site: str | None, limit: int) -> list[Removal]:
+        return self._records.open_removals(site=site, limit=limit)
+
     def due_removals(self, now: datetime, *, site: str | None, lease_seconds: float, limit: int) -> list[Removal]:
         return self._records.due_removals(now, site=site, lease_seconds=lease_seconds, limit=limit)
 

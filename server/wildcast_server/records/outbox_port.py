@@ -35,6 +35,14 @@ class OutboxRecords(ABC):
         """
 
     @abstractmethod
+    def expirable(self, now: datetime, *, limit: int) -> list[Execution]:
+        """Return what `expire` would let expire; nothing is changed."""
+
+    @abstractmethod
+    def open_removals(self, *, site: str | None, limit: int) -> list[Removal]:
+        """Return what is still to be removed, by anybody or this site, whenever it is due; nothing is claimed."""
+
+    @abstractmethod
     def due_removals(self, now: datetime, *, site: str | None, lease_seconds: float, limit: int) -> list[Removal]:
         """Claim removals that anybody can do, or that this site can."""
 

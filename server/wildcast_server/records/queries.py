@@ -20,8 +20,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 from wildcast.contract.status import ExecutionStatus
-from wildcast_server.records.values import ACTIVE, UNFINISHED
 from wildcast_server.records.tables import executions, idempotency, labels, publications
+from wildcast_server.records.values import ACTIVE, UNFINISHED
 
 _E, _P, _K = executions.c, publications.c, idempotency.c
 

@@ -1,6 +1,7 @@
 """Between the rows of the tables and the values of the domain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, fields
 from typing import Any
 
 import msgspec
@@ -10,9 +11,11 @@ from wildcast.contract.manifest import Dataset
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import Provenance, Publication, Upload
 from wildcast_server.domain.execution import Execution, PublicationRecord, utc_now
+from wildcast_server.domain.outbox import Delivery, DeliveryLog, NewDelivery, NewRemoval, Removal
+from wildcast_server.domain.worker import WorkerRow, WorkerState
+from wildcast_server.records.rules import in_utc, plain_json, plain_text
 from wildcast_server.records.tables import executions
 from wildcast_server.records.values import Changes, Marks
-from wildcast_server.records.rules import in_utc, plain_json, plain_text
 
 _DATASETS = tuple[Dataset, ...]
 
@@ -97,6 +100,8 @@ def marked_columns(marks: Marks) -> dict[str, Any]:
         columns["expires_at"] = in_utc(marks["expires_at"])
     if "deleted_at" in marks:
         columns["deleted_at"] = in_utc(marks["deleted_at"])
+    if marks.get("new_job"):
+        columns["jobs"] = executions.c.jobs + 1
     return columns
 
 
@@ -117,6 +122,51 @@ def publication_row(execution_id: str, published: PublicationRecord) -> dict[str
         "upload_bytes_per_second": upload and upload.bytes_per_second,
         "committed_at": utc_now(),
     }
+
+
+def worker_row(worker: WorkerRow) -> dict[str, Any]:
+    """Make a worker's row."""
+    row = asdict(worker)
+    return {**row, "queues": list(worker.queues), "state": worker.state.value}
+
+
+def worker_of(row: RowMapping) -> WorkerRow:
+    """Read a worker's row."""
+    return WorkerRow(**{**row, "queues": tuple(row["queues"]), "state": WorkerState(row["state"])})
+
+
+def delivery_rows(execution_id: str, new: Iterable[NewDelivery]) -> list[dict[str, Any]]:
+    """Make rows of deliveries that are due at once."""
+    now = utc_now()
+    return [
+        {**asdict(delivery), "execution_id": execution_id, "created_at": now, "next_try_at": now, "tries": 0}
+        for delivery in new
+    ]
+
+
+def delivery_of(row: RowMapping) -> Delivery:
+    """Read the row of a delivery that was claimed."""
+    return Delivery(**{name: row[name] for name in _names(Delivery)})
+
+
+def delivery_log_of(row: RowMapping) -> DeliveryLog:
+    """Read how a delivery stands."""
+    return DeliveryLog(**{name: row[name] for name in _names(DeliveryLog)})
+
+
+def removal_rows(new: Iterable[NewRemoval]) -> list[dict[str, Any]]:
+    """Make rows of removals that are due at once."""
+    now = utc_now()
+    return [{**asdict(removal), "requested_at": now, "next_try_at": now, "tries": 0} for removal in new]
+
+
+def removal_of(row: RowMapping) -> Removal:
+    """Read the row of a removal that was claimed."""
+    return Removal(**{name: row[name] for name in _names(Removal)})
+
+
+def _names(kind: type[Delivery | DeliveryLog | Removal]) -> list[str]:
+    return [field.name for field in fields(kind)]
 
 
 def execution_of(row: RowMapping) -> Execution:

@@ -9,8 +9,7 @@ from typing import Any
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
 from wildcast_server.errors import RecordError, StatusConflictError, UnknownExecutionError
-from wildcast_server.records.values import Accepted, Changes, Heed
-
+from wildcast_server.records.values import Accepted, Changes, Heed, Page, Position
 
 GONE = Heed(is_current=False, cancel=False, partial=False)
 """What is said of an attempt that nobody should work on any more."""
@@ -24,6 +23,13 @@ def statuses_of(expected: ExecutionStatus | Collection[ExecutionStatus]) -> froz
 def new_ones(outcomes: Iterable[Accepted | Exception]) -> Iterator[Accepted]:
     """Return those that were recorded now."""
     return (outcome for outcome in outcomes if isinstance(outcome, Accepted) and outcome.is_new)
+
+
+def as_page(found: list[Execution], limit: int) -> Page:
+    """Make a page of at most `limit` executions; if more were found, there is another page."""
+    shown = found[:limit]
+    following = Position(shown[-1].created_at, shown[-1].sequence) if len(found) > limit else None
+    return Page(shown, following)
 
 
 def legal_sources(

@@ -202,7 +202,5 @@ def _find(connection: Connection, execution_id: str, *, deleted: bool = False) -
 def _affected(connection: Connection, execution_id: str, effects: Effects) -> Execution:
     """Let happen what follows from a change; return the execution after it."""
     execution = _find(connection, execution_id, deleted=True)
-    add_effects(connection, execution_id, effects)
-    if effects.within is not None:
-        effects.within(execution, connection)
+    add_effects(connection, execution, effects)
     return execution

@@ -56,6 +56,8 @@ class Marks(TypedDict, total=False):
     expires_at: datetime | None
     deleted_at: datetime | None
     """Hides the execution from everything but `get` with `deleted`, and frees its idempotency key."""
+    new_job: bool
+    """True counts `jobs` up: another job becomes the current one, which `Effects.within` enqueues."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """What executions need to survive every process: their jobs, workers, labels, keys, and what follows their ends."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,20 +11,20 @@ branch_labels: str | None = None
 depends_on: str | None = None
 
 
-def _time(name: str, *, nullable: bool = True) -> sa.Column[object]:
+def _time(name: str, *, nullable: bool = True) -> sa.Column[Any]:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
 
 
-def _serial(name: str, *, autoincrement: bool) -> sa.Column[object]:
+def _serial(name: str, *, autoincrement: bool) -> sa.Column[Any]:
     kind = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     return sa.Column(name, kind, nullable=False, autoincrement=autoincrement)
 
 
-def _text(name: str, *, nullable: bool = False, kind: type[sa.String] = sa.String) -> sa.Column[object]:
+def _text(name: str, *, nullable: bool = False, kind: type[sa.String] = sa.String) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=nullable)
 
 
-def _number(name: str) -> sa.Column[object]:
+def _number(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Integer, nullable=False)
 
 
@@ -38,7 +40,7 @@ def upgrade() -> None:
 
 
 def _extend_executions() -> None:
-    columns: list[sa.Column[object]] = [
+    columns: list[sa.Column[Any]] = [
         *(sa.Column(name, sa.Integer, nullable=False, server_default="0") for name in ("version", "jobs", "tries")),
         sa.Column("place", sa.Integer, nullable=False, server_default="1"),
         *(_text(name, nullable=True) for name in ("worker", "site", "failed_step")),
