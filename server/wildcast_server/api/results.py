@@ -16,6 +16,7 @@ from wildcast_server.api.routes import INFER, readable
 from wildcast_server.api.standings import Standings
 from wildcast_server.api.threads import Once, Threads, Together
 from wildcast_server.domain.execution import Execution
+from wildcast_server.usecases.partials import Partials
 from wildcast_server.usecases.results import Description, Results, Rows
 
 DESCRIPTION = """
@@ -25,6 +26,11 @@ and ends at `expires_at`; ask again for a fresh one. With `server`, the files ar
 
 `output_files` is complete, unless it is asked for in pages: `files_limit` is how many at most, and where
 `next_files_cursor` is not null there are more. Send it as `files_cursor` for the next page.
+
+With `partial=true` an execution that still runs shows what is stored and verified so far: `partial` is true then, and
+`output_files` complete. The first who asks begins it, and is told to ask again. What is listed never changes, but for
+zarr's metadata; what is not listed may still come, so a chunk that is missing says nothing about its values. If the
+workflow rewrites what was listed, the result lies elsewhere in the end, and the URL of before ends with it.
 
 Long answers are compressed, with zstd or gzip, for clients that take it (`Accept-Encoding`).
 """
@@ -53,6 +59,8 @@ Files = Annotated[
     Query(description="`none` leaves `output_files` empty: less to send, and no manifest to be read."),
 ]
 
+PartialToo = Annotated[bool, Query(description="Whether to describe what there is of an execution that still runs.")]
+
 MAX_FILES_LIMIT = 10_000
 
 FilesLimit = Annotated[
@@ -75,8 +83,9 @@ class Descriptions:
     put together and signed in another one, many at a time.
     """
 
-    def __init__(self, results: Results, signing: Threads, reading: Threads) -> None:
+    def __init__(self, results: Results, signing: Threads, reading: Threads, partials: Partials | None = None) -> None:
         self._results = results
+        self._partials = partials
         self._reading = reading
         self._reads: Once[tuple[str, int, Rows | None], bytes] = Once()
         self._at_hand: Together[_Question, bytes] = Together(self._describe_all, signing)
@@ -89,6 +98,14 @@ class Descriptions:
             return await self._at_hand(question)
         wanted = execution.id, execution.attempt, rows
         return await self._reads(wanted, lambda: self._reading.run(self._describe, question))
+
+    async def of_partial(self, execution: Execution, *, listed: bool) -> bytes:
+        """Return the JSON of what there is so far; raises as `Partials.describe`, or as `of` once it has ended."""
+        partials = self._partials
+        if partials is None or not partials.has(execution):
+            return await self.of(execution, listed=listed)
+        description = await self._reading.run(lambda: partials.describe(execution, listed=listed))
+        return description.to_json()
 
     def _describe(self, question: _Question) -> bytes:
         execution, listed, rows = question
@@ -141,8 +158,11 @@ def result_routes(standings: Standings, descriptions: Descriptions) -> APIRouter
         files: Files = "all",
         files_limit: FilesLimit = None,
         files_cursor: FilesCursor = None,
+        partial: PartialToo = False,
     ) -> Response:
         execution = (await standings.of(workflow_name, execution_id)).execution
+        if partial:
+            return answer(await descriptions.of_partial(execution, listed=files == "all"), headers=FRESH)
         rows = _rows(execution, files_limit, files_cursor)
         return answer(await descriptions.of(execution, listed=files == "all", rows=rows), headers=FRESH)
 
