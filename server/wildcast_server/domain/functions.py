@@ -22,6 +22,7 @@ class Mark:
 
     name: str
     description: str
+    timeout_seconds: float | None
 
 
 @overload
@@ -29,11 +30,18 @@ def workflow(function: F, /) -> F: ...
 
 
 @overload
-def workflow(*, name: str | None = None, description: str | None = None) -> Callable[[F], F]: ...
+def workflow(
+    *, name: str | None = None, description: str | None = None, timeout_seconds: float | None = None
+) -> Callable[[F], F]: ...
 
 
 def workflow(
-    function: F | None = None, /, *, name: str | None = None, description: str | None = None
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout_seconds: float | None = None,
 ) -> F | Callable[[F], F]:
     """Mark a function as a workflow; it stays an ordinary function, and nothing is registered.
 
@@ -46,6 +54,8 @@ def workflow(
         The workflow's name; by default the function's.
     description
         By default the first paragraph of the function's docstring.
+    timeout_seconds
+        As `Workflow.timeout_seconds`.
 
     Raises
     ------
@@ -57,7 +67,7 @@ def workflow(
         if not inspect.isfunction(marked):
             raise TypeError(f"@workflow marks plain functions, and {marked!r} is none: put it right above a `def`")
         text = description if description is not None else first_paragraph(marked.__doc__ or "")
-        setattr(marked, MARK, Mark(name or marked.__name__, text))
+        setattr(marked, MARK, Mark(name or marked.__name__, text, timeout_seconds))
         return marked
 
     return mark if function is None else mark(function)
@@ -98,6 +108,7 @@ def from_function(function: Callable[..., Any]) -> type[Workflow]:
         "__doc__": function.__doc__,
         "name": mark.name,
         "description": mark.description,
+        "timeout_seconds": mark.timeout_seconds,
         "Parameters": model,
         "run": run,
     }

@@ -131,6 +131,9 @@ def _check(workflow: type[Workflow]) -> None:
     if not isinstance(workflow.description, str):
         raise TypeError("its description is no text")
     workflow.description.encode()
+    seconds = workflow.timeout_seconds
+    if seconds is not None and (not isinstance(seconds, int | float) or not seconds > 0):
+        raise TypeError("its timeout_seconds is no number of seconds")
     for model in (workflow.Parameters, workflow.Config):
         # A hint that names what its file defines further down is resolved now, or never.
         model.model_rebuild()

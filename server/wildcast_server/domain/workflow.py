@@ -40,6 +40,8 @@ class Workflow(ABC):
         A letter or digit, then letters, digits, ``_``, ``.``, ``-``. ``workflows`` is reserved.
     description
         For the users; by default the first paragraph of the class's docstring.
+    timeout_seconds
+        How long a run may take; then it is ended, and has failed. None is any time. The server's settings go before.
     Parameters, Config
         Pydantic models of what a request gives and of what the server's configuration gives. A field that they do
         not have is an error, unless their own ``model_config`` says what to do with it.
@@ -52,6 +54,7 @@ class Workflow(ABC):
 
     name: ClassVar[str] = ""
     description: ClassVar[str] = ""
+    timeout_seconds: ClassVar[float | None] = None
     Parameters: ClassVar[type[BaseModel]] = NoParameters
     Config: ClassVar[type[BaseModel]] = NoConfig
 

@@ -13,7 +13,8 @@ from wildcast_server.jobs.base import (
 )
 from wildcast_server.jobs.dialect import DIALECT
 from wildcast_server.jobs.in_process import InProcessJobs
-from wildcast_server.jobs.probe import probe
+from wildcast_server.jobs.memory_jobs import MemoryJobs, MemorySteps
+from wildcast_server.jobs.probe import Survey, Surveyed, probe, survey
 from wildcast_server.jobs.protocol import SinkSpec
 from wildcast_server.jobs.runner import Runner, RunRequest
 from wildcast_server.jobs.surroundings import surroundings
@@ -29,10 +30,15 @@ __all__ = [
     "JobState",
     "JobWorker",
     "Json",
+    "MemoryJobs",
+    "MemorySteps",
     "RunRequest",
     "Runner",
     "SinkSpec",
     "Steps",
+    "Survey",
+    "Surveyed",
     "probe",
     "surroundings",
+    "survey",
 ]

@@ -80,6 +80,7 @@ class DbosQueue(JobQueue):
 
     def __init__(self, url: str) -> None:
         refuse_pickles()
+        quieten()
         self._engine = open_engine(url, "wildcast-client", CLIENT_CONNECT_SECONDS)
         self._client = DBOSClient(
             system_database_url=None if self._engine else url,

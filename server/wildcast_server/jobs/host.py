@@ -33,10 +33,11 @@ MAX_TRACEBACK = 64_000
 
 
 def probe(request: protocol.Probe, channel: protocol.Channel) -> None:
-    """Import files and say so one by one; only those that this process does not survive matter to who asks."""
+    """Import files, and say one by one what they give; those that this process does not survive say nothing."""
     for file in request.files:
         channel.send(protocol.Importing(file=file))
-        discover_file(Path(file), DIALECT)
+        found = discover_file(Path(file), DIALECT).registry
+        channel.send(protocol.Found(file=file, workflows={name: found.get(name).timeout_seconds for name in found}))
     channel.send(protocol.Ready())
 
 

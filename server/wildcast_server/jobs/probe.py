@@ -4,7 +4,9 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from wildcast_server.errors import RunnerDiedError
 from wildcast_server.jobs import protocol
@@ -19,16 +21,41 @@ HEED_SECONDS = 0.1
 logger = logging.getLogger("wildcast_server.workflow")
 
 
+class Surveyed(NamedTuple):
+    """A workflow that a file gives."""
+
+    file: Path
+    timeout_seconds: float | None
+    """How long it may run, by its own word."""
+
+
+@dataclass
+class Survey:
+    """What files came to that were imported by a child process."""
+
+    workflows: dict[str, Surveyed] = field(default_factory=dict)
+    """By name; of two files that give the same one, the first has it."""
+    refused: dict[Path, str] = field(default_factory=dict)
+    """Files that end or hang the process that imports them, each with how."""
+
+
 def probe(
     files: Sequence[Path], seconds: float = IMPORT_SECONDS, stop: threading.Event | None = None
 ) -> dict[Path, str]:
-    """Import each file in a child process; return those that end or hang it, each with how.
+    """Import each file in a child process; return those that end or hang it, each with how; see `survey`."""
+    return survey(files, seconds, stop).refused
+
+
+def survey(files: Sequence[Path], seconds: float = IMPORT_SECONDS, stop: threading.Event | None = None) -> Survey:
+    """Import each file in a child process, and return what was seen.
 
     What an import raises is no matter here: that ends nothing, and whoever imports the file next sees it too. After
     each file that ended the child, the ones behind it are tried in another child.
 
     Parameters
     ----------
+    files
+        In the order in which they count.
     seconds
         The longest that one file may take.
     stop
@@ -39,34 +66,34 @@ def probe(
     RunnerDiedError
         If the child cannot be started, or ends before it imports anything.
     """
-    refused: dict[Path, str] = {}
+    seen = Survey()
     remaining = list(files)
     stop = stop or threading.Event()
     while remaining:
-        found = _first_fatal(remaining, seconds, stop)
+        found = _first_fatal(remaining, seconds, stop, seen)
         if found is None or stop.is_set():
             break
         path, reason = found
-        refused[path] = reason
+        seen.refused[path] = reason
         remaining = remaining[remaining.index(path) + 1 :]
-    return refused
+    return seen
 
 
-def _first_fatal(files: Sequence[Path], seconds: float, stop: threading.Event) -> tuple[Path, str] | None:
+def _first_fatal(files: Sequence[Path], seconds: float, stop: threading.Event, seen: Survey) -> tuple[Path, str] | None:
     try:
         process = RunnerProcess(protocol.Probe(files=tuple(map(str, files))), logger)
     except OSError as error:
         raise RunnerDiedError(f"the process that tries workflow files out cannot be started: {error}") from error
     watch = _Watch(process, seconds, stop)
     try:
-        return _follow(process, watch)
+        return _follow(process, watch, seen)
     finally:
         watch.end()
         process.kill()
         process.close()
 
 
-def _follow(process: RunnerProcess, watch: "_Watch") -> tuple[Path, str] | None:
+def _follow(process: RunnerProcess, watch: "_Watch", seen: Survey) -> tuple[Path, str] | None:
     current: str | None = None
     for message in process.messages:
         match message:
@@ -75,6 +102,9 @@ def _follow(process: RunnerProcess, watch: "_Watch") -> tuple[Path, str] | None:
             case protocol.Importing():
                 current = message.file
                 watch.begin()
+            case protocol.Found():
+                for name, timeout_seconds in message.workflows.items():
+                    seen.workflows.setdefault(name, Surveyed(Path(message.file), timeout_seconds))
     if watch.is_told_to_stop:
         return None
     if watch.has_barked:

@@ -82,6 +82,13 @@ class Importing(Message, frozen=True, kw_only=True):
     file: str
 
 
+class Found(Message, frozen=True, kw_only=True):
+    """From a probing process: the file that it has imported gives these workflows, each with how long it may run."""
+
+    file: str
+    workflows: dict[str, float | None]
+
+
 class Warming(Message, frozen=True, kw_only=True):
     """From the process: it constructs this workflow next."""
 
@@ -160,7 +167,7 @@ class NotLoaded(Message, frozen=True, kw_only=True):
 
 Outcome = Done | Failed | Cancelled | NotLoaded
 ToProcess = Load | Probe | Run | Cancel | Exit
-FromProcess = Importing | Warming | Warmed | Ready | Started | Progress | Log | Outcome
+FromProcess = Importing | Found | Warming | Warmed | Ready | Started | Progress | Log | Outcome
 
 
 def _plain(value: Any) -> Any:

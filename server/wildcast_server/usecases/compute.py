@@ -136,6 +136,8 @@ class Compute:
         if outcome.end == "failed":
             # Behind the change, which may have been made before this process died.
             self.means.abandon(execution)
+        if outcome.end != "computed":
+            self.means.marks.remove(execution.name)
 
     def _change(self, execution: Execution, outcome: Outcome) -> None:
         change = partial(
