@@ -18,15 +18,19 @@ from pathlib import Path
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.api import UseCases, create_api
+from wildcast_server.api.actions import Actions
 from wildcast_server.domain.execution import Execution
 from wildcast_server.domain.registry import Registry
-from wildcast_server.jobs import InProcessJobs
+from wildcast_server.jobs.memory_jobs import MemoryJobs
 from wildcast_server.publish import publish_in_place
 from wildcast_server.records import MemoryRecords
 from wildcast_server.store import open_store
+from wildcast_server.usecases.ending import Ending
+from wildcast_server.usecases.listing import ListExecutions
 from wildcast_server.usecases.lookup import Lookup
+from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.results import Results
-from wildcast_server.usecases.run import as_record
+from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.wiring.serving import ServerThread, bind
 
@@ -64,10 +68,19 @@ def serve(root: Path) -> None:
         record = as_record(publish_in_place(directory, directory.name), 1)
         records.change(directory.name, expected=path[2], to=ExecutionStatus.COMPLETED, published=record)
     lookup, workflows = Lookup(records), Registry()
-    submit = Submit(workflows, records, InProcessJobs(), root, 0)
+    jobs = MemoryJobs()
     results = Results(lookup, {"server": open_store(root.as_uri())}, None)
     bound = bind("127.0.0.1", 0, "api")
-    app = create_api(UseCases(workflows=workflows, submit=submit, lookup=lookup, results=results), max_body_bytes=1000)
+    use_cases = UseCases(
+        workflows=workflows,
+        submit=Submit(workflows, records, jobs, root, 0),
+        lookup=lookup,
+        results=results,
+        listing=ListExecutions(workflows, records),
+        actions=Actions.of(lookup, records, jobs, Ending("server")),
+        sign=Sign(lookup, results, None),
+    )
+    app = create_api(use_cases, max_body_bytes=1000)
     with ServerThread("API", app, bound):
         print(bound.getsockname()[1], flush=True)
         sys.stdin.read()

@@ -16,9 +16,12 @@ from wildcast_server.api.examples import STATUS
 from wildcast_server.api.routes import INFER, deleting, writing
 from wildcast_server.api.standings import Standings
 from wildcast_server.api.threads import Threads
+from wildcast_server.jobs import JobQueue
+from wildcast_server.records import Records
 from wildcast_server.usecases.cancel import Cancel
 from wildcast_server.usecases.delete import Delete
-from wildcast_server.usecases.lookup import status_of
+from wildcast_server.usecases.ending import Ending
+from wildcast_server.usecases.lookup import Lookup, status_of
 from wildcast_server.usecases.pin import Pin
 from wildcast_server.usecases.retry import Retry
 
@@ -76,6 +79,16 @@ class Actions:
     pin: Pin
     delete: Delete
 
+    @classmethod
+    def of(cls, lookup: Lookup, records: Records, jobs: JobQueue, ending: Ending) -> "Actions":
+        """Put them together."""
+        return cls(
+            cancel=Cancel(lookup, records, jobs, ending),
+            retry=Retry(lookup, records, jobs, ending),
+            pin=Pin(lookup, records),
+            delete=Delete(records, ending),
+        )
+
 
 def action_routes(actions: Actions, standings: Standings, threads: Threads) -> APIRouter:
     """Build the routes that act on executions; what they do waits in `threads`."""
@@ -120,6 +133,7 @@ def action_routes(actions: Actions, standings: Standings, threads: Threads) -> A
         "/{workflow_name}/{execution_id}",
         summary="Delete an execution and its result",
         description=DELETING,
+        status_code=HTTPStatus.NO_CONTENT,
         responses=nothing_of(204, "It is deleted.") | errors_of(404, 409, 503, sentences={409: REFUSED["delete"]}),
     )
     async def delete(workflow_name: str, execution_id: str) -> Response:

@@ -34,6 +34,7 @@ from wildcast_server.http.limits import BodyLimit
 from wildcast_server.metrics import Metrics
 from wildcast_server.usecases.listing import ListExecutions
 from wildcast_server.usecases.lookup import Lookup
+from wildcast_server.usecases.partials import Partials
 from wildcast_server.usecases.results import Results
 from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
@@ -72,6 +73,8 @@ class UseCases:
     listing: ListExecutions
     actions: Actions
     sign: Sign
+    partials: Partials | None = None
+    """What shows results before the end; None where nothing does."""
     checks: Mapping[str, Check] = field(default_factory=dict)
     """By name, what must be usable for anything to work: the records and the job engine."""
     further_checks: Mapping[str, Check] = field(default_factory=dict)
@@ -125,6 +128,7 @@ class _Pools:
         self.listing = Threads("list", 2)
         self.signing = Threads("describe", 1)
         self.reading = Threads("read-manifest", 8)
+        self.granting = Threads("sign", 4)
         # For `/health` and `/readiness`, each of which has a question under way for every part at most.
         self.checks = Threads("check", 2 * checks)
         self.counting = Threads("count", 2)
@@ -144,7 +148,7 @@ def _add_routes(app: FastAPI, use_cases: UseCases, pools: _Pools) -> None:
     waiting = Waiting(standings)
     app.state.before_shutdown = waiting.end
     submissions = Submissions(use_cases.submit, pools.submits, pools.recording)
-    descriptions = Descriptions(use_cases.results, pools.signing, pools.reading)
+    descriptions = Descriptions(use_cases.results, pools.signing, pools.reading, use_cases.partials)
     health = Readiness(use_cases.checks, pools.checks, keep=0)
     readiness = Readiness({**use_cases.checks, **use_cases.further_checks}, pools.checks)
     # In this order they are tried: the ones that are asked most come first, and `workflows` is a reserved name.
@@ -157,7 +161,7 @@ def _add_routes(app: FastAPI, use_cases: UseCases, pools: _Pools) -> None:
         listing_routes(use_cases.listing, pools.listing),
         action_routes(use_cases.actions, standings, pools.acting),
         manifest_routes(use_cases.results, pools.reading),
-        signing_routes(use_cases.sign, pools.reading),
+        signing_routes(use_cases.sign, pools.granting),
         health_routes(health, readiness, use_cases.metrics, pools.counting),
         page_routes(app.title, app.openapi, pools.pages),
     ):

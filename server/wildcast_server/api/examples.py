@@ -81,6 +81,10 @@ METADATA = {
         "compute_seconds": 12.0,
         "publish_seconds": 0.3,
     },
+    "partial": False,
+    "next_files_cursor": None,
+    "result_expires_at": "2026-02-27T00:39:00.473921Z",
+    "pinned": False,
 }
 
 WORKFLOWS = {"workflows": {WORKFLOW: "A global shallow-water forecast of an unstable jet."}}

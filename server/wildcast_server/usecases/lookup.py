@@ -30,7 +30,8 @@ class Lookup:
     def standings(self, execution_ids: Collection[str]) -> dict[str, Standing]:
         """Look many up at once, by id alone: `pick` says whether one is what its caller means."""
         # What cannot be an id is not worth a query, and may be no text that every database takes.
-        return self.records.standings({name for name in execution_ids if is_execution_id(name)})
+        named = {name for name in execution_ids if is_execution_id(name)}
+        return self.records.standings(named) if named else {}
 
     def status(self, workflow_name: str, execution_id: str) -> StatusAnswer:
         """Say where the execution stands; raises as `execution` does."""

@@ -10,16 +10,21 @@ import pytest
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server import workflow
 from wildcast_server.api import UseCases, create_api
+from wildcast_server.api.actions import Actions
 from wildcast_server.domain.execution import Execution
 from wildcast_server.domain.registry import Registry
-from wildcast_server.jobs import InProcessJobs
+from wildcast_server.http.outgoing import Outgoing
+from wildcast_server.jobs.memory_jobs import MemoryJobs
 from wildcast_server.metrics import Metrics
 from wildcast_server.publish import publish_in_place
 from wildcast_server.records import MemoryRecords, ObservedRecords
 from wildcast_server.store import open_store
+from wildcast_server.usecases.ending import Ending
+from wildcast_server.usecases.listing import ListExecutions
 from wildcast_server.usecases.lookup import Lookup
+from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.results import Results
-from wildcast_server.usecases.run import as_record
+from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.wiring.serving import ServerThread, bind, url_of
 
@@ -98,12 +103,9 @@ def workflows() -> Registry:
 
 
 @pytest.fixture
-def jobs() -> Iterator[InProcessJobs]:
-    """An engine that takes executions, and runs nothing for them."""
-    engine = InProcessJobs()
-    engine.start(lambda _execution_id: None)
-    yield engine
-    engine.stop(5)
+def jobs() -> MemoryJobs:
+    """An engine that keeps jobs, and has nobody who does them."""
+    return MemoryJobs()
 
 
 @pytest.fixture
@@ -113,11 +115,15 @@ def use_cases(records, store_check, workflows, jobs, tmp_path) -> UseCases:
     observed = ObservedRecords(records, metrics)
     metrics.watch(observed.unfinished_counts)
     lookup = Lookup(observed)
+    results = Results(lookup, {"server": open_store(tmp_path.as_uri())}, None)
     return UseCases(
         workflows=workflows,
-        submit=Submit(workflows, observed, jobs, tmp_path, 0),
+        submit=Submit(workflows, observed, jobs, tmp_path, 0, check_webhook=Outgoing().check),
         lookup=lookup,
-        results=Results(lookup, {"server": open_store(tmp_path.as_uri())}, None),
+        results=results,
+        listing=ListExecutions(workflows, observed),
+        actions=Actions.of(lookup, observed, jobs, Ending("server")),
+        sign=Sign(lookup, results, None),
         checks={"records": observed.check, "job engine": jobs.check},
         further_checks={"store": store_check.check},
         metrics=metrics,

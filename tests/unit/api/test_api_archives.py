@@ -14,10 +14,11 @@ from wildcast.contract.naming import MANIFEST_PATH
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server import workflow
 from wildcast_server.api import UseCases, create_api
+from wildcast_server.api.actions import Actions
 from wildcast_server.domain.execution import Execution
 from wildcast_server.domain.registry import Registry
 from wildcast_server.http.archives import WHOLE_BYTES
-from wildcast_server.jobs import InProcessJobs
+from wildcast_server.jobs.memory_jobs import MemoryJobs
 from wildcast_server.publish import Published, Publisher, publish_in_place
 from wildcast_server.records import MemoryRecords
 from wildcast_server.signing import keys
@@ -25,9 +26,12 @@ from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.store import open_store
 from wildcast_server.transfer import Transfer
 from wildcast_server.usecases.archive import FROM_DISK
+from wildcast_server.usecases.ending import Ending
+from wildcast_server.usecases.listing import ListExecutions
 from wildcast_server.usecases.lookup import Lookup
+from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.results import Results
-from wildcast_server.usecases.run import as_record
+from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.wiring.serving import ServerThread, bind, url_of
 
@@ -53,13 +57,17 @@ def running(records, stores, signer, root):
         """Do nothing."""
 
     registry.add(simulate)
-    lookup = Lookup(records)
+    lookup, jobs = Lookup(records), MemoryJobs()
+    results = Results(lookup, stores, signer)
     app = create_api(
         UseCases(
             workflows=registry,
-            submit=Submit(registry, records, InProcessJobs(), root, 0),
+            submit=Submit(registry, records, jobs, root, 0),
             lookup=lookup,
-            results=Results(lookup, stores, signer),
+            results=results,
+            listing=ListExecutions(registry, records),
+            actions=Actions.of(lookup, records, jobs, Ending("server")),
+            sign=Sign(lookup, results, signer),
         ),
         max_body_bytes=1000,
     )

@@ -12,6 +12,9 @@ from pydantic import BaseModel
 from wildcast.contract import wire
 from wildcast_server import Workflow
 from wildcast_server.api import documented, examples
+from wildcast_server.api.actions import PinBody
+from wildcast_server.api.executions import SubmitBody
+from wildcast_server.api.signing import SignBody
 
 COMMON = {"summary", "description", "tags", "responses"}
 
@@ -54,8 +57,17 @@ def test_every_route_is_in_it_once(document):
             ("get", "/v1/infer/workflows"),
             ("get", "/v1/infer/workflows/{workflow_name}/schema"),
             ("post", "/v1/infer"),
+            ("get", "/v1/infer"),
             ("post", below),
+            ("get", below),
+            ("delete", f"{below}/{{execution_id}}"),
+            ("post", f"{below}/{{execution_id}}/cancel"),
+            ("post", f"{below}/{{execution_id}}/retry"),
+            ("post", f"{below}/{{execution_id}}/pin"),
+            ("post", f"{below}/{{execution_id}}/sign"),
             ("get", f"{below}/{{execution_id}}/status"),
+            ("get", f"{below}/{{execution_id}}/events"),
+            ("get", f"{below}/{{execution_id}}/manifest"),
             ("get", f"{below}/{{execution_id}}/results"),
             ("get", f"{below}/{{execution_id}}/results/{{path}}"),
             ("get", f"{below}/{{execution_id}}/results/{{archive_name}}"),
@@ -79,13 +91,22 @@ def test_every_answer_has_an_example(document):
         assert binary or content.get("example") is not None, f"{where} {status} {media_type}"
 
 
-def test_every_request_body_has_an_example(document):
+@pytest.mark.parametrize("body", [SubmitBody, PinBody, SignBody])
+def test_every_request_body_has_an_example(document, body):
     """One that the route would take."""
-    for _, name, operation in operations(document):
-        if name == "post":
+    named = document["components"]["schemas"][body.__name__]
+    for example in named["examples"]:
+        assert body.model_validate(example).model_dump(exclude_unset=True) == example
+
+
+def test_every_request_body_is_a_named_schema(document):
+    """So that its examples are shown."""
+    named = set()
+    for _, _, operation in operations(document):
+        if "requestBody" in operation:
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
-            named = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-            assert named["examples"][0]["parameters"]
+            named |= set(re.findall(r"schemas/(\w+)", str(schema)))
+    assert named == {"SubmitBody", "PinBody", "SignBody"}
 
 
 @pytest.mark.parametrize("kind", documented.EXAMPLES)
@@ -112,8 +133,16 @@ def test_errors_are_documented_with_their_body(document):
     ("operation", "statuses"),
     [
         ("post /v1/infer", {200, 409, 413, 422, 429, 503}),
-        ("post /v1/infer/{workflow_name}", {200, 404, 413, 422, 429, 503}),
-        ("get /v1/infer/{workflow_name}/{execution_id}/status", {200, 404, 503}),
+        ("get /v1/infer", {200, 422, 503}),
+        ("get /v1/infer/{workflow_name}", {200, 404, 422, 503}),
+        ("post /v1/infer/{workflow_name}", {200, 404, 409, 413, 422, 429, 503}),
+        ("get /v1/infer/{workflow_name}/{execution_id}/status", {200, 304, 404, 422, 503}),
+        ("post /v1/infer/{workflow_name}/{execution_id}/cancel", {200, 404, 409, 503}),
+        ("post /v1/infer/{workflow_name}/{execution_id}/retry", {200, 404, 409, 503}),
+        ("post /v1/infer/{workflow_name}/{execution_id}/pin", {200, 404, 409, 413, 422, 503}),
+        ("delete /v1/infer/{workflow_name}/{execution_id}", {204, 404, 409, 503}),
+        ("post /v1/infer/{workflow_name}/{execution_id}/sign", {200, 400, 404, 409, 413, 422, 502, 503}),
+        ("get /v1/infer/{workflow_name}/{execution_id}/manifest", {200, 202, 304, 400, 404, 412, 502, 503}),
         ("get /v1/infer/{workflow_name}/{execution_id}/results", {200, 202, 400, 404, 422, 502, 503}),
         (
             "get /v1/infer/{workflow_name}/{execution_id}/results/{path}",

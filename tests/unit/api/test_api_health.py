@@ -32,9 +32,9 @@ def test_without_records_nothing_works(api, records, path):
 @pytest.mark.parametrize("path", ["/health", "/readiness"])
 def test_without_an_engine_nothing_works(api, jobs, path):
     """What would be submitted would never run."""
-    jobs.stop(5)
+    jobs.close()
     answer = api.get(path)
-    assert (answer.status_code, answer.json()["error"]) == (503, "the job engine is stopping")
+    assert (answer.status_code, answer.json()["error"]) == (503, "the job engine is closed and takes no more work")
 
 
 def test_without_the_store_it_is_healthy_and_not_ready(api, store_check):

@@ -13,8 +13,8 @@ from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.errors import AccessDeniedError, NetworkError, ServiceUnavailableError
 from wildcast_server.publish import Published
 from wildcast_server.store import open_store
+from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.results import Results
-from wildcast_server.usecases.run import as_record
 
 ID = "exec_1_00000001"
 FILES = 20_000
