@@ -24,9 +24,9 @@ from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.publish import Published
 from wildcast_server.settings import Settings, load_settings
-from wildcast_server.usecases.run import as_record
+from wildcast_server.usecases.outcome import as_record
+from wildcast_server.wiring.database import ensure_database, open_records
 from wildcast_server.wiring.publishing import build_store
-from wildcast_server.wiring.service import build_records
 
 CODINGS = ("identity", "gzip", "zstd")
 CHECKSUM, ETAG = "AAAAAAAAAAA=", '"0123456789abcdef0123456789abcdef"'
@@ -43,7 +43,8 @@ def complete(settings: Settings, name: str, files: int) -> None:
     manifest = Manifest.of(rows, execution=name, attempt=1, created_at=utc_now(), verified="crc64nvme", datasets=())
     published = Published.of(manifest, f"outputs/{name}")
     build_store(settings).put(published.publication.manifest, encode_manifest(manifest))
-    records = build_records(settings)
+    ensure_database(settings)
+    records = open_records(settings)
     records.insert(Execution(id=name, workflow_name="forecast", parameters={}))
     records.change(name, expected=Status.QUEUED, to=Status.RUNNING, started_at=utc_now())
     records.change(name, expected=Status.RUNNING, to=Status.PENDING_RESULTS)

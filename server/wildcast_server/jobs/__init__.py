@@ -2,7 +2,6 @@
 
 from wildcast_server.jobs.base import (
     Job,
-    JobEngine,
     JobHandler,
     JobKind,
     JobQueue,
@@ -12,7 +11,6 @@ from wildcast_server.jobs.base import (
     Steps,
 )
 from wildcast_server.jobs.dialect import DIALECT
-from wildcast_server.jobs.in_process import InProcessJobs
 from wildcast_server.jobs.memory_jobs import MemoryJobs, MemorySteps
 from wildcast_server.jobs.probe import Survey, Surveyed, probe, survey
 from wildcast_server.jobs.protocol import SinkSpec
@@ -21,9 +19,7 @@ from wildcast_server.jobs.surroundings import surroundings
 
 __all__ = [
     "DIALECT",
-    "InProcessJobs",
     "Job",
-    "JobEngine",
     "JobHandler",
     "JobKind",
     "JobQueue",

@@ -10,9 +10,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, Protocol
 
-Handler = Callable[[str], None]
-"""Does the work of the execution of that id. It blocks, and is called from a thread of the engine."""
-
 JobKind = Literal["compute", "publish"]
 
 Json = Any
@@ -74,7 +71,7 @@ class JobQueue(ABC):
 
     @abstractmethod
     def withdraw(self, job_ids: Collection[str]) -> None:
-        """Take jobs back that wait; what is being worked on is left alone, and what is not there is no error."""
+        """Take jobs back that wait; one that is worked on may be interrupted, and what is not there is no error."""
 
     @abstractmethod
     def states(self, job_ids: Collection[str]) -> dict[str, JobState]:
@@ -145,29 +142,3 @@ class JobWorker(ABC):
     @abstractmethod
     def strayed(self) -> set[str]:
         """Return the ids of the jobs that this worker has taken and nobody in it works on."""
-
-
-class JobEngine(ABC):
-    """Runs a handler for every execution that is enqueued."""
-
-    @abstractmethod
-    def start(self, handler: Handler) -> None:
-        """Begin to take work. What a handler raises is logged and ends nothing else."""
-
-    @abstractmethod
-    def enqueue(self, execution_id: str) -> None:
-        """Add an execution behind those that wait. Before `start` it waits for that.
-
-        Raises
-        ------
-        ServiceUnavailableError
-            If the engine is stopped or cannot be reached.
-        """
-
-    @abstractmethod
-    def check(self) -> None:
-        """Return if what is enqueued now will be worked on; raises `ServiceUnavailableError` if not."""
-
-    @abstractmethod
-    def stop(self, grace_seconds: float) -> None:
-        """Take no new work, wait up to `grace_seconds` for what is being done, and return. Idempotent."""

@@ -12,9 +12,10 @@ import pytest
 import wildcast
 from wildcast_server.errors import SettingsError
 from wildcast_server.settings import load_settings
-from wildcast_server.wiring.service import build_records, expose, load_registry
+from wildcast_server.wiring.database import open_records
 from wildcast_server.wiring.stack import Stack
 from wildcast_server.wiring.stopping import StopRequestedError
+from wildcast_server.wiring.workflows import expose, load_registry
 
 GOOD = """
 from pathlib import Path
@@ -277,7 +278,7 @@ def test_an_execution_ends_whose_file_was_taken_away(settings_of, flows):
 
 
 def eventually_ended(settings, execution_id):
-    records = build_records(settings)
+    records = open_records(settings)
     try:
         deadline = time.monotonic() + 20
         while (execution := records.get(execution_id)).status not in {"failed", "completed"}:
