@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+import psutil
 import pytest
 
 import wildcast
@@ -72,6 +74,20 @@ class Server:
         """Whether the API takes connections."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", urlsplit(self._api().split()[1]).port)) == 0
+
+    def child(self, role: str) -> int:
+        """The process that is the API, the edge or the worker now."""
+        return eventually(lambda: self.children().get(role))
+
+    def children(self) -> dict[str, int]:
+        """The processes of the service by what they are."""
+        found = {}
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                words = child.cmdline()
+                if "wildcast_server.wiring.child" in words and child.status() != psutil.STATUS_ZOMBIE:
+                    found[words[words.index("wildcast_server.wiring.child") + 1]] = child.pid
+        return found
 
     def end(self, *numbers: int) -> int:
         """Send the signals, wait for the end, return the exit code."""
@@ -158,6 +174,58 @@ def test_a_killed_server_leaves_nothing_and_loses_nothing(serve, tmp_path):
     (tmp_path / "go").touch()
     result = serve().get(execution).wait(timeout=TIMEOUT, progress=False)
     assert result.metadata.publication.attempt == 2
+
+
+def test_a_killed_worker_is_started_again_and_goes_on(serve, tmp_path):
+    """Kill -9 of it: the workflow's process is gone at once, and the next worker runs the execution again."""
+    server = serve()
+    execution, pid = server.begin(tmp_path / "go")
+    before = server.child("worker")
+    began = time.monotonic()
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: not is_running(pid))
+    (tmp_path / "go").touch()
+    result = execution.wait(timeout=TIMEOUT, progress=False)
+    assert time.monotonic() - began < 20
+    assert result.metadata.publication.attempt == 2
+    assert server.child("worker") != before
+
+
+def test_no_request_is_refused_while_a_killed_api_is_started_again(serve):
+    """The supervisor holds its socket: who connects meanwhile waits for a moment."""
+    server = serve()
+    before = server.child("api")
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: not is_running(before))
+    began = time.monotonic()
+    assert server.client.submit("writes_text").wait(timeout=TIMEOUT, progress=False).files
+    assert time.monotonic() - began < 20
+    assert server.child("api") != before
+
+
+def test_a_killed_edge_is_started_again(serve):
+    """URLs that were signed before open after that, since its key is the same."""
+    server = serve()
+    result = server.client.submit("writes_text", text="hello").wait(timeout=TIMEOUT, progress=False)
+    url = result.signed_url.replace("*", result.paths[0], 1)
+    assert httpx.get(url).text == "hello"
+    before = server.child("edge")
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: not is_running(before))
+    assert httpx.get(url, timeout=TIMEOUT).text == "hello"
+
+
+def test_a_killed_supervisor_leaves_no_process(serve, tmp_path):
+    """All that it had started ends by itself, and there is room for the next."""
+    server = serve()
+    _, pid = server.begin(tmp_path / "go")
+    children = server.children()
+    assert children.keys() == {"api", "edge", "worker"}
+    assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    began = time.monotonic()
+    eventually(lambda: not any(map(is_running, [pid, *children.values()])))
+    assert time.monotonic() - began < 5
+    assert serve().client.submit("writes_text").wait(timeout=TIMEOUT, progress=False).files
 
 
 def test_an_idle_runner_that_is_killed_is_replaced(serve, tmp_path):

@@ -124,15 +124,58 @@ def cli(context: click.Context, config: Path | None, values: dict[str, Any]) -> 
 @click.option("--edge-port", type=int, help="Where the edge listens (0: any free port).")
 @click.pass_obj
 def serve(invocation: Invocation, port: int | None, edge_port: int | None) -> None:
-    """Run API, worker and edge until SIGINT or SIGTERM."""
+    """Run API, edge and workers until SIGINT or SIGTERM; what dies is started again."""
     settings = invocation.start(**{"api.port": port, "edge.port": edge_port})
-    from wildcast_server.wiring.stack import Stack
+    from wildcast_server.wiring.stack import Embedded
 
-    with until_stopped() as stop, Stack(settings, stop) as stack:
-        click.echo(f"API   {settings.api.public_url or stack.api_url}/docs", err=True)
-        if stack.edge_url:
-            click.echo(f"edge  {stack.edge_url}", err=True)
-        stack.wait(stop)
+    with until_stopped() as stop, Embedded(settings, stop) as running:
+        click.echo(f"API   {settings.api.public_url or running.api_url}/docs", err=True)
+        if running.edge_url:
+            click.echo(f"edge  {running.edge_url}", err=True)
+        running.wait(stop)
+
+
+@cli.command()
+@click.option("--port", type=int, help="Where it listens (0: any free port).")
+@click.pass_obj
+def api(invocation: Invocation, port: int | None) -> None:
+    """Run an API alone; any number of them may share a database with the workers."""
+    settings = invocation.start(**{"api.port": port})
+    from wildcast_server.wiring.stack import ApiAlone
+
+    with until_stopped() as stop, ApiAlone(settings, stop) as running:
+        click.echo(f"API   {settings.api.public_url or running.api_url}/docs", err=True)
+        running.wait(stop)
+
+
+@cli.command()
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    type=click.Choice(["compute", "publish"]),
+    help="What to work on, repeatable: running workflows, or publishing what they wrote on this machine's disk.  "
+    "[default: both]",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(min=1),
+    help="How many jobs of each queue at a time.  [default: workers.compute_slots and workers.publish_slots]",
+)
+@click.pass_obj
+def worker(invocation: Invocation, queues: tuple[str, ...], slots: int | None) -> None:
+    """Run workers alone until SIGINT or SIGTERM; one that dies is started again.
+
+    Each slot is a process. Told to stop, a worker takes nothing new, lets a workflow and a publication go on for a
+    while, and gives back what has not ended, so that another one goes on with it.
+    """
+    settings = invocation.start()
+    from wildcast_server.wiring.stack import COMPUTE, PUBLISH, Workers
+
+    chosen = dict.fromkeys(queues or (COMPUTE, PUBLISH))
+    with until_stopped() as stop, Workers(settings, stop, queues=list(chosen), slots=slots) as running:
+        click.echo("worker up", err=True)
+        running.wait(stop)
 
 
 @cli.command()

@@ -83,6 +83,11 @@ class Supervisor:
         self._thread = threading.Thread(target=self._keep, name="supervisor", daemon=True)
 
     @property
+    def name(self) -> str:
+        """What keeps them running."""
+        return self._thread.name
+
+    @property
     def pids(self) -> dict[str, int]:
         """The process id of each child as it is now, by name."""
         return {kept.name: kept.process.pid for kept in self._kept if kept.process is not None}

@@ -35,6 +35,11 @@ def settings_of(tmp_path):
     return build
 
 
+def stack_of(settings) -> Stack:
+    """A stack that runs nothing: a worker takes a while to start."""
+    return Stack(settings, with_workers=False)
+
+
 def held():
     """Threads and files that this process has open."""
     return set(threading.enumerate()), len(list(Path("/proc/self/fd").iterdir()))
@@ -43,7 +48,7 @@ def held():
 @pytest.fixture(autouse=True)
 def warm(settings_of):
     """Open and close a stack once, so that what libraries keep for good is counted before a test."""
-    with Stack(settings_of()):
+    with stack_of(settings_of()):
         pass
 
 
@@ -61,9 +66,9 @@ def test_a_stack_that_cannot_be_built_leaves_nothing(settings_of, values, words)
     """The sentence says why; no thread, socket or file stays open, and the next stack starts."""
     before = held()
     with pytest.raises(SettingsError, match=words):
-        Stack(settings_of(**values)).__enter__()
+        stack_of(settings_of(**values)).__enter__()
     assert held() == before
-    with Stack(settings_of()):
+    with stack_of(settings_of()):
         pass
 
 
@@ -76,12 +81,12 @@ def test_an_older_schema_leaves_nothing(settings_of, tmp_path):
         database.execute("UPDATE wildcast_schema SET version_num = 'newer'")
     before = held()
     with pytest.raises(SchemaMismatchError):
-        Stack(settings_of()).__enter__()
+        stack_of(settings_of()).__enter__()
     assert held() == before
 
 
 def test_a_stack_leaves_nothing_when_it_ends(settings_of):
-    """The same for one that ran."""
+    """The same for one that ran, its worker included."""
     before = held()
     with Stack(settings_of()):
         assert held() != before
@@ -133,7 +138,7 @@ def test_no_url_is_signed_for_a_port_that_is_not_known(settings_of):
 def test_a_store_that_cannot_be_used_is_said_at_the_start(settings_of, s3_endpoint, caplog):
     """A bucket that does not exist is in the log before the first result is computed for it; the service starts."""
     values = {"object_storage.bucket": "no-such-bucket", "object_storage.endpoint_url": s3_endpoint}
-    with Stack(settings_of(**values)) as stack:
+    with stack_of(settings_of(**values)) as stack:
         assert stack.api_url
     assert "the store cannot be used now" in caplog.text
     assert "no-such-bucket" in caplog.text
@@ -161,7 +166,7 @@ def test_a_public_key_that_cannot_be_used_is_named(settings_of, text):
 @pytest.mark.parametrize("public_url", [None, "https://api.example/wildcast"])
 def test_the_documentation_asks_where_clients_do(settings_of, public_url):
     """Behind a proxy the documentation's requests go to the public URL, and else to where the page came from."""
-    with Stack(settings_of(**{"api.public_url": public_url})) as stack:
+    with stack_of(settings_of(**{"api.public_url": public_url})) as stack:
         described = httpx.get(f"{stack.api_url}/openapi.json").json()
     assert [server["url"] for server in described.get("servers", [])] == ([public_url] if public_url else [])
 
@@ -171,7 +176,7 @@ def sign(settings):
     return nullcontext()
 
 
-@pytest.mark.parametrize(("use", "port"), [(Stack, 0), (EdgeAlone, 0), (sign, 8001)])
+@pytest.mark.parametrize(("use", "port"), [(stack_of, 0), (EdgeAlone, 0), (sign, 8001)])
 @pytest.mark.parametrize(("public_url", "told"), [(None, True), ("http://results.example:8001", False)])
 def test_urls_that_lead_other_machines_nowhere_are_told(settings_of, caplog, use, port, public_url, told):
     """Whoever listens on every interface is told which address is missing, wherever URLs are signed."""

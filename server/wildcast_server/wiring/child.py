@@ -1,0 +1,112 @@
+"""A child of a supervisor: ``python -m wildcast_server.wiring.child ROLE DESCRIPTOR``.
+
+It runs one part of the service with the settings that it is handed, on sockets that its parent holds, and ends when
+that does.
+"""
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wildcast_server.errors import WildcastServerError
+from wildcast_server.settings import Settings
+from wildcast_server.wiring import lifeline
+from wildcast_server.wiring.hand_over import HandOver, Told, receive, settings_of, tell
+from wildcast_server.wiring.logs import set_up_logging
+from wildcast_server.wiring.stopping import StopRequestedError, stop_requests
+from wildcast_server.wiring.supervisor import Child
+
+logger = logging.getLogger(__name__)
+
+ORPHANED = 1
+"""The exit code of a child whose parent is gone."""
+
+STOP_SECONDS = 20.0
+"""How long a server may take to end; uvicorn gives its connections half of that."""
+
+WORKER_MARGIN_SECONDS = 10.0
+"""How much longer than it gives its jobs a worker may take to end."""
+
+
+def server_child(
+    role: str, settings: Mapping[str, Any], sockets: Mapping[str, socket.socket], **arguments: Any
+) -> Child:
+    """Describe a server, ``api`` or ``edge``, on a bound socket of that name."""
+    return Child(
+        {"api": "API"}.get(role, role), _command(role), settings, arguments, sockets, stop_seconds=STOP_SECONDS
+    )
+
+
+def worker_child(settings: Settings, plain: Mapping[str, Any], name: str, **arguments: Any) -> Child:
+    """Describe a worker."""
+    drains = max(settings.workers.drain_seconds, settings.workers.publish_drain_seconds)
+    return Child(name, _command("worker"), plain, arguments, stop_seconds=drains + WORKER_MARGIN_SECONDS)
+
+
+def main() -> None:
+    """Run a child."""
+    role, descriptor = sys.argv[1:]
+    handed = receive(int(descriptor))
+    lifeline.watch(handed.lifeline, lambda: os._exit(ORPHANED))
+    try:
+        settings = settings_of(handed)
+        set_up_logging(settings.log)
+        code = ROLES[role](settings, handed)
+    except StopRequestedError:
+        code = 0
+    except WildcastServerError as error:
+        # The parent says it, once.
+        tell(handed, Told(error=str(error)))
+        code = 1
+    logging.shutdown()
+    sys.exit(code)
+
+
+def _command(role: str) -> tuple[str, ...]:
+    # -P: a file in the working directory must not stand in for a module.
+    return (sys.executable, "-P", "-m", __name__, role)
+
+
+def _sockets(handed: HandOver) -> dict[str, socket.socket]:
+    return {name: socket.socket(fileno=number) for name, number in handed.sockets.items()}
+
+
+def _run_api(settings: Settings, handed: HandOver) -> int:
+    from wildcast_server.wiring.stack import ApiAlone
+
+    with stop_requests() as stop:
+        running = ApiAlone(settings, stop, sockets=_sockets(handed), **handed.arguments)
+        with running:
+            tell(handed, Told())
+            running.wait(stop)
+    return 0
+
+
+def _run_edge(settings: Settings, handed: HandOver) -> int:
+    from wildcast_server.wiring.stack import EdgeAlone
+
+    with stop_requests() as stop, EdgeAlone(settings, stop, sockets=_sockets(handed)) as running:
+        tell(handed, Told())
+        running.wait(stop)
+    return 0
+
+
+def _run_worker(settings: Settings, handed: HandOver) -> int:
+    from wildcast_server.wiring.worker import run_worker
+
+    with stop_requests() as stop:
+        return run_worker(settings, stop, lambda: tell(handed, Told()), **handed.arguments)
+
+
+ROLES: Mapping[str, Callable[[Settings, HandOver], int]] = {
+    "api": _run_api,
+    "edge": _run_edge,
+    "worker": _run_worker,
+}
+
+
+if __name__ == "__main__":
+    main()
