@@ -6,6 +6,9 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from tests.databases import Postgres, database_url, postgres
+
+__all__ = ["Postgres", "database_url", "postgres"]
 
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 if "TEST_S3_BUCKET" not in os.environ:

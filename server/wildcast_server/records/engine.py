@@ -17,6 +17,23 @@ from wildcast_server.errors import RecordError, ServiceUnavailableError, Setting
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one in SQLite."""
 
+WAIT_SECONDS = 3
+"""How long to wait for a server that does not answer, and for a connection while all are in use."""
+
+_SERVER_OPTIONS = {
+    "application_name": "wildcast",
+    "connect_timeout": WAIT_SECONDS,
+    # A server whose network is gone acknowledges nothing and closes nothing; in milliseconds.
+    "tcp_user_timeout": 15_000,
+}
+"""Of libpq ("Parameter Key Words"); the URL may say otherwise."""
+
+_POSTGRES = ("postgresql", "postgres")
+
+_UNAVAILABLE_STATES = ("25006", "25P03")
+"""SQLSTATE of a server that only reads, such as a standby, and of one that has ended a session: others' errors are of
+classes that say so (PostgreSQL, "Error Codes")."""
+
 _DEFERRED = "wildcast_deferred"
 
 
@@ -31,7 +48,8 @@ def open_engine(url: str) -> Engine:
     Parameters
     ----------
     url
-        SQLAlchemy's: ``sqlite:////srv/wildcast.sqlite``, ``postgresql+psycopg://…``; ``sqlite://`` is in memory.
+        SQLAlchemy's: ``sqlite:////srv/wildcast.sqlite``, ``postgresql://…``, whose driver is psycopg unless another
+        one is named; ``sqlite://`` is in memory.
 
     Raises
     ------
@@ -42,7 +60,7 @@ def open_engine(url: str) -> Engine:
     try:
         if parsed.get_backend_name() == "sqlite":
             return _open_sqlite(parsed)
-        return create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        return _open_server(parsed)
     except ArgumentError as error:
         raise SettingsError("database.url names a database that is not known here") from error
     except ImportError as error:
@@ -51,10 +69,22 @@ def open_engine(url: str) -> Engine:
 
 def _parse(url: str) -> URL:
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except ArgumentError:
         # Its own message repeats the URL.
         raise SettingsError("database.url is not a database URL, such as sqlite:////srv/wildcast.sqlite") from None
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername in _POSTGRES else parsed
+
+
+def _open_server(url: URL) -> Engine:
+    options = {} if url.get_backend_name() != "postgresql" else _SERVER_OPTIONS
+    return create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_timeout=WAIT_SECONDS,
+        connect_args={name: value for name, value in options.items() if name not in url.query},
+    )
 
 
 def _open_sqlite(url: URL) -> Engine:
@@ -132,8 +162,19 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        raise ServiceUnavailableError(f"the database cannot be used now: {error.orig}") from error
+        raise _unavailable(error) from error
     except PoolTimeoutError as error:
         raise ServiceUnavailableError("every connection to the database is in use: try again later") from error
     except DBAPIError as error:
-        raise RecordError(f"the database refused: {error.orig}") from error
+        if getattr(error.orig, "sqlstate", None) in _UNAVAILABLE_STATES:
+            raise _unavailable(error) from error
+        raise RecordError(f"the database refused: {_sentence(error)}") from error
+
+
+def _unavailable(error: DBAPIError) -> ServiceUnavailableError:
+    return ServiceUnavailableError(f"the database cannot be used now: {_sentence(error)}")
+
+
+def _sentence(error: DBAPIError) -> str:
+    # Without what Postgres adds in further lines: those repeat values.
+    return str(error.orig).partition("\n")[0]

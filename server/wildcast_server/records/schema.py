@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, Connection, Engine, MetaData, PrimaryKeyConstraint, String, Table, inspect, select
+from sqlalchemy import Column, Connection, Engine, MetaData, PrimaryKeyConstraint, String, Table, func, inspect, select
 
 from wildcast_server.errors import SchemaMismatchError
 from wildcast_server.records.engine import translated
@@ -25,6 +25,9 @@ HEAD = REVISIONS[-1]
 
 VERSION_TABLE = "wildcast_schema"
 """Ours alone: the engine of the jobs shares the database and has a table of its own for this."""
+
+_SCHEMA_LOCK = 0x77696C6473636D61
+"""Among Postgres' advisory locks, which the whole database shares: "wildscma" in ASCII."""
 
 # As Alembic would make it.
 _version = Table(
@@ -46,6 +49,7 @@ def ensure_schema(engine: Engine) -> None:
         If the database cannot be reached.
     """
     with translated(), engine.begin() as connection:
+        _lock(connection)
         if _is_fresh(connection):
             metadata.create_all(connection)
             _version.create(connection)
@@ -68,9 +72,16 @@ def migrate(engine: Engine) -> None:
     from alembic import command
 
     with translated(), engine.begin() as connection:
+        _lock(connection)
         if not _is_fresh(connection) and (found := _found(connection)) not in REVISIONS:
             raise _mismatch(found)
         command.upgrade(_alembic_config(connection), HEAD)
+
+
+def _lock(connection: Connection) -> None:
+    """Let no other process look at the schema or change it until the transaction ends; SQLite does so by itself."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
 
 
 def _is_fresh(connection: Connection) -> bool:

@@ -290,7 +290,9 @@ def test_a_result_is_remembered_however_old_it_is(records: Records):
 @pytest.mark.parametrize("max_queued", [None, 10])
 def test_an_insertion_tells_how_many_wait_before_it(records: Records, max_queued):
     """It is the position at that moment, whether the queue is bounded or not."""
-    assert [records.insert(execution(number), limits=Limits(max_queued=max_queued)).position for number in range(3)] == [0, 1, 2]
+    assert [
+        records.insert(execution(number), limits=Limits(max_queued=max_queued)).position for number in range(3)
+    ] == [0, 1, 2]
     advance(records, execution(0).id, S.RUNNING)
     assert records.insert(execution(3), limits=Limits(max_queued=max_queued)).position == 2
 
