@@ -1,0 +1,190 @@
+"""Removing what executions have left: objects of publications, and directories of this machine."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from wildcast.contract.manifest import ManifestError
+from wildcast.contract.naming import PARTIAL_PATH, join_key
+from wildcast.contract.wire import StorageType
+from wildcast_server.domain.execution import utc_now
+from wildcast_server.domain.outbox import Removal
+from wildcast_server.errors import NotFoundError, StoreError, UnknownExecutionError
+from wildcast_server.publish import read_manifest
+from wildcast_server.publish.claim import claim_key
+from wildcast_server.publish.ledgers import Ledgers, remove
+from wildcast_server.publish.manifests import manifest_key
+from wildcast_server.publish.resume import sweep
+from wildcast_server.records import Records
+from wildcast_server.store import ObjectStore
+from wildcast_server.transfer.budget import Budget
+from wildcast_server.transfer.pool import for_each
+from wildcast_server.usecases.computed import Marks
+from wildcast_server.usecases.directories import remove_directory
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 3600.0
+"""How long nobody else takes up a removal; doing one twice only costs requests."""
+
+BATCH = 20
+REQUESTS = 16
+"""Deletions at a time: publishing needs the store more than this does."""
+
+FIRST_PAUSE = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(hours=6)
+
+AHEAD = 100
+"""How many places behind the last known one are looked at."""
+
+RETRIED = "retried"
+"""The reason of a removal whose execution goes on, at another place."""
+
+
+class RemovalRefusedError(Exception):
+    """Something that must not be removed, or cannot be now; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remove:
+    """Works off what is to be removed.
+
+    What a manifest lists is deleted, and the manifest last: a kill in between leaves it, and whoever comes next goes
+    on. Where there never was one, all that lies below the execution's own name is what it had begun to store.
+
+    Parameters
+    ----------
+    stores
+        Where the publications of each storage type lie.
+    prefix
+        What every publication's prefix begins with.
+    output_root
+        Where this machine has output directories.
+    site
+        The disk that they are on.
+    ledgers
+        Of the publications made on this machine.
+    on_removed
+        Told the prefix of each publication that is gone, for caches to forget it.
+    """
+
+    records: Records
+    stores: Mapping[StorageType, ObjectStore]
+    output_root: Path
+    site: str
+    prefix: str = ""
+    ledgers: Ledgers = field(default_factory=lambda: Ledgers(None, ""))
+    on_removed: Callable[[str], None] = lambda _prefix: None
+    clock: Callable[[], datetime] = utc_now
+
+    def __call__(self) -> int:
+        """Do what is due; return how much of it is done. What fails is due again later."""
+        done = 0
+        while True:
+            now = self.clock()
+            due = self.records.due_removals(now, site=self.site, lease_seconds=LEASE_SECONDS, limit=BATCH)
+            done += sum(map(self._do, due))
+            if len(due) < BATCH:
+                return done
+
+    def _do(self, removal: Removal) -> bool:
+        try:
+            self._check(removal)
+            self._remove(removal)
+        except (StoreError, ManifestError, OSError, RemovalRefusedError) as error:
+            again = self.clock() + pause_after(removal.tries)
+            self.records.removal_failed(removal.id, str(error), again)
+            logger.warning("%s (%s) could not be removed: %s", removal.name, removal.reason, error)
+            return False
+        self.records.removed(removal.id)
+        logger.info("%s removed: %s", removal.prefix or removal.name, removal.reason)
+        return True
+
+    def _check(self, removal: Removal) -> None:
+        """Hold that it is the execution's own, and that nobody works on it."""
+        own = re.fullmatch(f"{re.escape(removal.execution_id)}(-[0-9]+)?", removal.name)
+        if own is None or (removal.prefix is not None and removal.prefix.rpartition("/")[2] != removal.name):
+            raise RemovalRefusedError(f"it is not a name of {removal.execution_id}")
+        try:
+            execution = self.records.get(removal.execution_id, deleted=True)
+        except UnknownExecutionError:
+            return
+        if not execution.status.is_final and execution.name == removal.name:
+            raise RemovalRefusedError(f"{execution.id} is {execution.status}")
+
+    def _remove(self, removal: Removal) -> None:
+        if removal.prefix is None:
+            self._remove_directory(removal)
+            return
+        store = self.stores.get(removal.storage_type)
+        if store is None:
+            raise RemovalRefusedError("object storage is off, and it lies there")
+        remove_publication(store, removal.prefix, committed=removal.committed)
+        self._forget(removal.prefix, removal.attempt)
+        if not removal.committed and removal.reason != RETRIED:
+            self._remove_further(store, removal)
+        self.on_removed(removal.prefix)
+
+    def _remove_further(self, store: ObjectStore, removal: Removal) -> None:
+        """Remove what the publication had begun in further places, when the first was taken."""
+        base = removal.prefix[: -len(removal.name)] if removal.prefix else ""
+        _, _, number = removal.name[len(removal.execution_id) :].partition("-")
+        for place in range(int(number or 1) + 1, int(number or 1) + 1 + AHEAD):
+            prefix = f"{base}{removal.execution_id}-{place}"
+            if not remove_publication(store, prefix, committed=False):
+                return
+            self._forget(prefix, removal.attempt)
+            self.on_removed(prefix)
+
+    def _remove_directory(self, removal: Removal) -> None:
+        if not remove_directory(self.output_root / removal.name):
+            logger.warning("%s stays: there is more in it than was published", self.output_root / removal.name)
+        self._forget(join_key(self.prefix, removal.name), removal.attempt)
+        if removal.reason != RETRIED:
+            Marks(self.output_root).remove(removal.execution_id)
+
+    def _forget(self, prefix: str, attempt: int) -> None:
+        """Remove the ledgers of a publication, which only this machine's are here."""
+        remove(self.ledgers.uploaded(prefix))
+        for number in range(1, attempt + 1):
+            remove(self.ledgers.streamed(prefix, number))
+
+
+def remove_publication(store: ObjectStore, prefix: str, *, committed: bool) -> bool:
+    """Remove the publication at `prefix`; return whether there was anything to remove.
+
+    Parameters
+    ----------
+    committed
+        Whether there was a manifest. Without one now, all that it listed has gone already, and what else there is
+        belongs to others. If there never was one, everything is what the execution had begun to store.
+
+    Raises
+    ------
+    StoreError
+        If the store does not do it.
+    ManifestError
+        If the manifest cannot be read; then nothing is removed.
+    """
+    budget = Budget(REQUESTS, REQUESTS)
+    try:
+        manifest = read_manifest(store, prefix)
+    except NotFoundError:
+        if committed:
+            return False
+        sweep(store, prefix)
+        keys = [info.key for info in store.list(prefix)]
+        for_each(store.delete, keys, budget)
+        return bool(keys)
+    for_each(store.delete, [join_key(prefix, row.path) for row in manifest.rows], budget)
+    for key in (claim_key(prefix), join_key(prefix, PARTIAL_PATH), manifest_key(prefix)):
+        store.delete(key)
+    return True
+
+
+def pause_after(tries: int) -> timedelta:
+    """Return how long to wait after so many failures: half a minute at first, then twice as long each time."""
+    return min(FIRST_PAUSE * float(2 ** min(tries - 1, 20)), LONGEST_PAUSE)
