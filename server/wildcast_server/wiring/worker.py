@@ -26,6 +26,7 @@ from wildcast_server.usecases.queues import COMPUTE, publish_queue
 from wildcast_server.usecases.reconcile import DeadSites, Reconcile
 from wildcast_server.usecases.watch import Watch
 from wildcast_server.usecases.workers import Heartbeats, Reaper, Strays
+from wildcast_server.wiring.cleanup import life_cycle
 from wildcast_server.wiring.database import database_url, ensure_database, open_records
 from wildcast_server.wiring.identity import take_slot
 from wildcast_server.wiring.outputs import begin_of, ending_of
@@ -169,7 +170,7 @@ class Worker:
             on_lost=lambda: _end_now(FENCED),
         )
 
-    def _passes(self, _store: ObjectStore | None) -> list[Pass]:
+    def _passes(self, store: ObjectStore | None) -> list[Pass]:
         settings, records, jobs = self._settings, self._records, self._jobs
         beat, dead = settings.workers.heartbeat_seconds, settings.workers.dead_after_seconds
         return [
@@ -178,6 +179,7 @@ class Worker:
             Pass("strays", Strays(jobs, self._engine, self._identity.id), 5.0),
             Pass("reconcile", Reconcile(records, jobs, ending_of(settings), settings.workflows.max_attempts), 30.0),
             Pass("dead sites", DeadSites(records, jobs, dead), 30.0),
+            *life_cycle(settings, records, jobs, store, self._identity.site).passes,
         ]
 
     def _end(self) -> NoReturn:
