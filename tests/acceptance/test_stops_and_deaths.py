@@ -225,6 +225,7 @@ def test_a_killed_supervisor_leaves_no_process(serve, tmp_path):
     began = time.monotonic()
     eventually(lambda: not any(map(is_running, [pid, *children.values()])))
     assert time.monotonic() - began < 5
+    (tmp_path / "go").touch()
     assert serve().client.submit("writes_text").wait(timeout=TIMEOUT, progress=False).files
 
 

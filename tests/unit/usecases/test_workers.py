@@ -83,9 +83,9 @@ def jobs():
 def begin(records, clock):
     """Begin the heartbeats of a worker."""
 
-    def begin_worker(worker_id: str, token: str = "1") -> Heartbeats:
+    def begin_worker(worker_id: str, process: str = "1") -> Heartbeats:
         row = WorkerRow(
-            id=worker_id, token=token, host="host", pid=1, instance="a", site="s", queues=("compute", "publish.s")
+            id=worker_id, token=process, host="host", pid=1, instance="a", site="s", queues=("compute", "publish.s")
         )
         beats = Heartbeats(
             records, row, dead_after_seconds=DEAD_AFTER, on_lost=lambda: lost.append(worker_id), clock=clock.seconds
