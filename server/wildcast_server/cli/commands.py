@@ -262,18 +262,25 @@ def config(invocation: Invocation, as_json: bool, defaults: bool) -> None:
 @cli.command()
 @click.pass_obj
 def migrate(invocation: Invocation) -> None:
-    """Bring the records' database to this version's schema."""
+    """Bring the database of records and jobs to this version's schema."""
     settings = invocation.start()
-    from wildcast_server.records import migrate as migrate_records
-    from wildcast_server.records import open_engine
+    from wildcast_server.wiring.database import migrate_database
 
     with one_sentence():
-        engine = open_engine(settings.database_url.get_secret_value())
-        try:
-            migrate_records(engine)
-        finally:
-            engine.dispose()
+        migrate_database(settings)
     click.echo("the database has the schema of this version")
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.pass_obj
+def cleanup(invocation: Invocation, dry_run: bool) -> None:
+    """Let expire, remove and forget what is due, at once; a service may run meanwhile, which does the same by itself."""
+    settings = invocation.start()
+    from wildcast_server.wiring.cleanup import cleanup as clean_up
+
+    with one_sentence():
+        clean_up(settings, dry_run=dry_run, say=click.echo)
 
 
 @cli.command()

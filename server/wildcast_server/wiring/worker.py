@@ -178,7 +178,7 @@ class Worker:
             Pass("reaper", Reaper(records, jobs, self._heartbeats, dead), beat),
             Pass("strays", Strays(jobs, self._engine, self._identity.id), 5.0),
             Pass("reconcile", Reconcile(records, jobs, ending_of(settings), settings.workflows.max_attempts), 30.0),
-            Pass("dead sites", DeadSites(records, jobs, dead), 30.0),
+            Pass("dead sites", DeadSites(records, jobs, dead), beat),
             *life_cycle(settings, records, jobs, store, self._identity.site).passes,
         ]
 
