@@ -1,5 +1,8 @@
-"""Use cases on records in memory, with small doubles of the ports beside them."""
+"""Use cases on records and jobs in memory, with small doubles of the ports beside them."""
 
+import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,11 +15,20 @@ from wildcast.contract.manifest import FileRow, Manifest
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import Provenance
 from wildcast_server.domain.execution import Execution, utc_now
-from wildcast_server.errors import ServiceUnavailableError
-from wildcast_server.jobs import JobEngine, RunRequest
+from wildcast_server.errors import ExecutionCancelledError
+from wildcast_server.jobs import Job, MemoryJobs, MemorySteps, RunRequest
 from wildcast_server.publish import Published
 from wildcast_server.records import MemoryRecords
-from wildcast_server.usecases.run import RunExecution, as_record
+from wildcast_server.usecases.compute import Compute
+from wildcast_server.usecases.drain import Drain
+from wildcast_server.usecases.ending import Ending
+from wildcast_server.usecases.identity import Identity
+from wildcast_server.usecases.means import Means
+from wildcast_server.usecases.outcome import as_record
+from wildcast_server.usecases.patience import Patience
+from wildcast_server.usecases.publish_output import PublishOutput
+from wildcast_server.usecases.queues import compute_job
+from wildcast_server.usecases.watch import Watch
 
 ID = "exec_1_00000001"
 
@@ -34,27 +46,13 @@ RAN = Provenance(
 )
 
 
-class ListedJobs(JobEngine):
-    """An engine that notes what it is given, and runs nothing; stopped, it takes nothing."""
+class AtRest(BaseException):
+    """A step does not go on."""
 
-    def __init__(self) -> None:
-        self.taken: list[str] = []
-        self.stopped = False
 
-    def start(self, handler: Callable[[str], None]) -> None:
-        """Nothing to start."""
-
-    def enqueue(self, execution_id: str) -> None:
-        if self.stopped:
-            raise ServiceUnavailableError("the server is stopping")
-        self.taken.append(execution_id)
-
-    def check(self) -> None:
-        if self.stopped:
-            raise ServiceUnavailableError("the server is stopping")
-
-    def stop(self, grace_seconds: float) -> None:  # noqa: ARG002 - the port's
-        self.stopped = True
+def come_to_rest() -> Any:
+    """Stand for a step that never returns."""
+    raise AtRest
 
 
 @dataclass
@@ -64,12 +62,31 @@ class ScriptedRunner:
     script: Callable[[RunRequest, Callable[[dict[str, Any]], None]], None]
     requests: list[RunRequest] = field(default_factory=list)
     pid: int | None = None
+    is_begun: bool = True
+    """Whether what is run gets as far as the workflow's own code."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, request: RunRequest, on_progress: Callable[[dict[str, Any]], None]) -> Provenance:
+    def run(
+        self, request: RunRequest, on_progress: Callable[[dict[str, Any]], None], on_start: Callable[[], None]
+    ) -> Provenance:
+        self.cancelled.clear()
         self.requests.append(request)
         request.output_directory.mkdir(parents=True, exist_ok=True)
+        if self.is_begun and request.begun is not None:
+            request.begun.touch()
+        on_start()
         self.script(request, on_progress)
         return RAN
+
+    def cancel(self, grace: float, execution_id: str | None = None) -> bool:
+        del grace, execution_id
+        self.cancelled.set()
+        return True
+
+    def wait_to_be_cancelled(self, *_: object) -> None:
+        """Run until it is: the script of a workflow that does nothing else."""
+        assert self.cancelled.wait(10)
+        raise ExecutionCancelledError("it was cancelled")
 
 
 def manifest_of(name: str, attempt: int) -> Manifest:
@@ -103,6 +120,9 @@ class PlainPublication:
     def live(self, group: Callable[[], int | None], on_progress: Any) -> Any:  # noqa: ARG002 - the port's
         return nullcontext()
 
+    def share(self) -> None:
+        self.journal.append("shared")
+
     def finish(self, on_progress: Any) -> Published:  # noqa: ARG002 - the port's
         return self.publish(self.directory, self.execution)
 
@@ -126,6 +146,25 @@ class PlainBegin:
 
 
 @pytest.fixture
+def at_rest() -> type[BaseException]:
+    """What a step raises here that elsewhere would never return."""
+    return AtRest
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Wait until something is so."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
 def told() -> Provenance:
     """What the runner tells of every run."""
     return RAN
@@ -144,17 +183,16 @@ def records() -> MemoryRecords:
 
 
 @pytest.fixture
-def jobs() -> ListedJobs:
-    """An engine that only notes."""
-    return ListedJobs()
+def jobs() -> MemoryJobs:
+    """Jobs that wait, and that nobody takes by itself."""
+    return MemoryJobs()
 
 
 @pytest.fixture
-def queued(records) -> Execution:
-    """An execution that waits."""
-    execution = Execution(id=ID, workflow_name="simulate", parameters={"n": 1})
-    records.insert(execution)
-    return execution
+def queued(records, jobs) -> Execution:
+    """An execution that waits, with its job."""
+    execution = Execution(id=ID, workflow_name="simulate", parameters={"n": 1}, jobs=1)
+    return records.insert(execution, within=lambda now, _: jobs.enqueue(compute_job(now), None)).execution
 
 
 @pytest.fixture
@@ -183,13 +221,74 @@ def bring_to(records) -> Callable[..., Execution]:
     return bring
 
 
+@dataclass
+class Bench:
+    """A worker that does one job when it is told to."""
+
+    means: Means
+    compute: Compute
+    publish: PublishOutput
+    begin: Any
+    runner: Any
+
+    def do(self, job: Job) -> None:
+        """Do this job."""
+        self.means.jobs.withdraw([job.id])
+        handlers = {"compute": self.compute, "publish": self.publish}
+        asyncio.run(handlers[job.kind](job.id, job.execution_id, MemorySteps()))
+
+    def work(self) -> None:
+        """Do what waits, and what follows from it."""
+        while waiting := self.means.jobs.waiting:
+            self.do(waiting[0])
+
+    def work_once(self) -> None:
+        """Do the first job that waits."""
+        self.do(self.means.jobs.waiting[0])
+
+
+IDENTITY = Identity(host="node-7", instance="aaaaaaaa", site="bbbbbbbb", label="compute-publish", slot=0)
+
+
 @pytest.fixture
-def run_with(records, tmp_path) -> Iterator[Callable[..., RunExecution]]:
-    """Put the use case together from a script for the workflow and a way to publish."""
+def bench(records, jobs, tmp_path) -> Iterator[Callable[..., Bench]]:
+    """Put a worker together from a script for the workflow and a way to publish."""
+    watches: list[Watch] = []
 
-    def build(script: Any = lambda *_: None, publish: Any = publish_nowhere, **options: Any) -> RunExecution:
-        values = {"records": records, "output_root": tmp_path / "outputs", "keep_local_output": False}
-        values["begin"] = PlainBegin(publish)
-        return RunExecution(runner=ScriptedRunner(script), **(values | options))
+    def build(script: Any = lambda *_: None, publish: Any = publish_nowhere, **options: Any) -> Bench:
+        kept = options.pop("records", records)
+        watch = Watch(kept, period=0.01)
+        watches.append(watch)
+        watch.__enter__()
+        drain = Drain(come_to_rest)
+        begin = options.pop("begin", None) or PlainBegin(publish)
+        means = Means(
+            records=kept,
+            jobs=jobs,
+            begin=begin,
+            output_root=tmp_path / "outputs",
+            identity=options.pop("identity", IDENTITY),
+            ending=options.pop("ending", Ending("s3", "outputs")),
+            watch=watch,
+            drain=drain,
+            patiently=Patience(drain, options.pop("waits", (0.0,))),
+        )
+        runner = options.pop("runner", None) or ScriptedRunner(script)
+        attempts = options.pop("max_attempts", 3)
+        seconds = options.pop("seconds", None)
+        return Bench(
+            means,
+            Compute(means=means, runner=runner, max_attempts=attempts, seconds_for=lambda _: seconds),
+            PublishOutput(
+                means=means,
+                keep_local_output=options.pop("keep_local_output", False),
+                max_attempts=attempts,
+                pauses=options.pop("pauses", ()),
+            ),
+            begin,
+            runner,
+        )
 
-    return build
+    yield build
+    for watch in watches:
+        watch.__exit__(None, None, None)
