@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import msgspec
-
 from wildcast.contract.naming import join_key
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import StorageType
 from wildcast_server.domain.execution import Execution, utc_now
-from wildcast_server.domain.outbox import NewDelivery, NewRemoval
+from wildcast_server.domain.outbox import NewRemoval
 from wildcast_server.records import Changes, Effects
+from wildcast_server.usecases.webhooks import deliveries_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Ending:
             changes["error_message"] = error_message
         ended = execution.with_changes(status=to, **changes)
         removals = self.removals(execution, to.value) if to is ExecutionStatus.CANCELLED else ()
-        return changes, Effects(deliveries=_deliveries(ended), removals=removals)
+        return changes, Effects(deliveries=deliveries_of(ended), removals=removals)
 
     def removals(self, execution: Execution, reason: str) -> Sequence[NewRemoval]:
         """Return all that there may be of an execution, in every place that it was at."""
@@ -64,7 +63,9 @@ class Ending:
         if published is not None and published.storage_type == "s3":
             prefix = published.publication.prefix
             removals.append(_removal(execution, reason, "s3", prefix.rpartition("/")[2], prefix, committed=True))
-        for place in range(1, execution.place + 1) if execution.worker is not None else ():
+        # What an earlier version of wildcast published knows of no worker.
+        has_begun = execution.worker is not None or published is not None
+        for place in range(1, execution.place + 1) if has_begun else ():
             name = execution.with_changes(place=place).name
             # The directory, which is the publication itself where the API serves it.
             removals.append(_removal(execution, reason, "server", name, None))
@@ -97,22 +98,3 @@ def _removal(
         committed=committed,
         reason=reason,
     )
-
-
-def _deliveries(ended: Execution) -> Sequence[NewDelivery]:
-    if ended.webhook is None:
-        return ()
-    body = {
-        "event": f"execution.{ended.status.value}",
-        "execution_id": ended.id,
-        "workflow_name": ended.workflow_name,
-        "status": ended.status.value,
-        "attempt": ended.attempt,
-        "created_at": ended.created_at,
-        "started_at": ended.started_at,
-        "ended_at": ended.ended_at,
-        "expires_at": ended.expires_at,
-        "error_message": ended.error_message,
-        "labels": dict(ended.labels),
-    }
-    return (NewDelivery(event=ended.status.value, url=ended.webhook, body=msgspec.json.encode(body).decode()),)

@@ -153,7 +153,9 @@ class PublishOutput:
     def _complete(self, execution: Execution, outcome: Outcome, change: Any) -> None:
         if outcome.published is None:
             raise AssertionError
-        changes, effects = self.means.ending(execution, ExecutionStatus.COMPLETED)
+        changes, effects = self.means.ending(
+            execution.with_changes(published=outcome.published), ExecutionStatus.COMPLETED
+        )
         changes["published"] = outcome.published
         changes["provenance"] = outcome.provenance or execution.provenance
         changes["progress"] = outcome.progress or execution.progress
