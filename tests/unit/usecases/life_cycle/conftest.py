@@ -1,5 +1,6 @@
 """Executions that have ended and what they have left, in real stores and directories; a clock that is set by hand."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.publish import Publisher, publish_in_place
 from wildcast_server.publish.ledgers import Ledgers
-from wildcast_server.records import MemoryRecords, Records, SqlRecords, ensure_schema, open_engine
+from wildcast_server.records import Records, SqlRecords, ensure_schema, open_engine
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
 from wildcast_server.transfer import Transfer
 from wildcast_server.usecases.ending import Ending
@@ -25,15 +26,25 @@ WORKER = "node-1-00000001-compute-1"
 FILES = {"a.txt": b"alpha", "deep/b.txt": b"beta", "deep/deeper/c.bin": b"\0" * 100}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
-    """One implementation of the port after the other, empty."""
-    if request.param == "memory":
-        opened: Records = MemoryRecords()
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the records' tables, to be copied: making them takes longer than most of these tests."""
+    path = tmp_path_factory.mktemp("database") / "empty.sqlite"
+    engine = open_engine(f"sqlite:///{path}")
+    ensure_schema(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def records(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path) -> Iterator[Records]:
+    """Records in one kind of database after the other, empty."""
+    if request.param == "sqlite":
+        shutil.copy(empty_database, tmp_path / "r.sqlite")
+        url = f"sqlite:///{tmp_path / 'r.sqlite'}"
     else:
-        engine = open_engine(f"sqlite:///{tmp_path / 'r.sqlite'}")
-        ensure_schema(engine)
-        opened = SqlRecords(engine)
+        url = request.getfixturevalue("postgres").emptied()
+    opened = SqlRecords(open_engine(url))
     yield opened
     opened.close()
 
