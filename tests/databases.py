@@ -61,8 +61,8 @@ class Postgres:
         if self._common is None:
             self._common = self.fresh()
         # With few rows, truncating takes far longer.
-        delete = [f"DELETE FROM {table}" for table in ("executions", "removals", "workers")]
-        self._run(*delete, database=str(make_url(self._common).database))
+        name = str(make_url(self._common).database)
+        self._run("DELETE FROM executions", "DELETE FROM removals", "DELETE FROM workers", database=name)
         return self._common
 
     def stop(self) -> None:

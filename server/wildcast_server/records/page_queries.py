@@ -4,10 +4,11 @@ A page is found by its place in an index that has the executions in the list's o
 one costs what the first one does. The filters that pick an index are the workflow, the status and one label.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, exists, literal, select, tuple_
 
 from wildcast_server.records.queries import EXECUTION
 from wildcast_server.records.tables import executions, labels
@@ -18,28 +19,34 @@ _E = executions.c
 
 def page(query: PageQuery) -> Select[Any]:
     """Build the query of a page, and of one execution more, which tells whether there is another page."""
-    own_labels = list(query.labels.items())
-    if not own_labels:
-        picked = select(_E.sequence).where(*_places(query, _E.created_at, _E.sequence))
-        order = (_E.created_at, _E.sequence)
+    sequences = picked(query).scalar_subquery()
+    return EXECUTION.where(_E.sequence.in_(sequences)).order_by(_E.created_at.desc(), _E.sequence.desc())
+
+
+def picked(query: PageQuery) -> Select[int]:
+    """Build the query of the sequences of the same executions."""
+    if query.labels:
+        sequences, created_at, sequence = _labelled(query.labels)
     else:
-        # From the label's index, which is in the list's order as well.
-        (name, value), *others = own_labels
-        first = labels.alias("first_label")
-        picked = (
-            select(_E.sequence)
-            .select_from(first.join(executions, _E.sequence == first.c.sequence))
-            .where(first.c.name == name, first.c.value == value, *_places(query, first.c.created_at, first.c.sequence))
-        )
-        for number, (other_name, other_value) in enumerate(others):
-            other = labels.alias(f"label_{number}")
-            has_it = and_(
-                other.c.sequence == first.c.sequence, other.c.name == other_name, other.c.value == other_value
-            )
-            picked = picked.where(select(literal(1)).select_from(other).where(has_it).exists())
-        order = (first.c.created_at, first.c.sequence)
-    picked = picked.where(*_filters(query)).order_by(*(column.desc() for column in order)).limit(query.limit + 1)
-    return EXECUTION.where(_E.sequence.in_(picked.scalar_subquery())).order_by(_E.created_at.desc(), _E.sequence.desc())
+        sequences, created_at, sequence = select(_E.sequence), _E.created_at, _E.sequence
+    return (
+        sequences.where(*_filters(query), *_places(query, created_at, sequence))
+        .order_by(created_at.desc(), sequence.desc())
+        .limit(query.limit + 1)
+    )
+
+
+def _labelled(wanted: Mapping[str, str]) -> tuple[Select[int], ColumnElement[datetime], ColumnElement[int]]:
+    """Begin with what has these labels; the columns of the list's order are those of the first label's index."""
+    first = labels.alias("first_label")
+    sequences = select(_E.sequence).select_from(first.join(executions, _E.sequence == first.c.sequence))
+    for number, (name, value) in enumerate(wanted.items()):
+        label = first if number == 0 else labels.alias(f"label_{number}")
+        has_it = and_(label.c.name == name, label.c.value == value)
+        if number > 0:
+            has_it = exists().where(label.c.sequence == first.c.sequence, has_it)
+        sequences = sequences.where(has_it)
+    return sequences, first.c.created_at, first.c.sequence
 
 
 def _filters(query: PageQuery) -> Iterator[ColumnElement[bool]]:

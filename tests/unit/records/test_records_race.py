@@ -8,18 +8,28 @@ from pathlib import Path
 import pytest
 
 from wildcast.contract.status import ExecutionStatus
-from wildcast_server.domain.execution import Execution
+from wildcast_server.domain.execution import Execution, utc_now
+from wildcast_server.domain.outbox import NewRemoval
 from wildcast_server.errors import QueueFullError, StatusConflictError
-from wildcast_server.records import Limits, Records, SqlRecords, ensure_schema, open_engine
+from wildcast_server.records import (
+    Accepted,
+    Effects,
+    Limits,
+    Records,
+    SqlRecords,
+    Submission,
+    ensure_schema,
+    open_engine,
+)
+from wildcast_server.settings import WorkflowLimits
 
 THREADS = 16
 
 
 @pytest.fixture
-def engines(tmp_path: Path):
-    """Two engines on one SQLite file, as two processes would have."""
-    url = f"sqlite:///{tmp_path / 'race.sqlite'}"
-    opened = [open_engine(url), open_engine(url)]
+def engines(database_url: str):
+    """Two engines on one database without tables, as two processes would have."""
+    opened = [open_engine(database_url), open_engine(database_url)]
     yield opened
     for engine in opened:
         engine.dispose()
@@ -107,6 +117,76 @@ def test_a_bounded_queue_never_overflows(engines):
 
     assert together(submit).count(True) == 5
     assert len(records[0].unfinished()) == 5
+
+
+def test_a_bounded_workflow_never_overflows(engines):
+    """The same for the bound of one workflow, in batches."""
+    ensure_schema(engines[0])
+    records = [SqlRecords(engine) for engine in engines]
+    limits = Limits(per_workflow={"w": WorkflowLimits(max_unfinished=7)})
+
+    def submit(index: int) -> int:
+        ids = [f"exec_{index}_{number:08x}" for number in range(4)]
+        given = [Submission(execution=Execution(id=name, workflow_name="w", parameters={})) for name in ids]
+        return sum(isinstance(outcome, Accepted) for outcome in records[index % 2].insert_all(given, limits=limits))
+
+    assert sum(together(submit)) == 7
+    assert len(records[0].unfinished()) == 7
+
+
+def test_one_key_is_one_execution(engines):
+    """Sixteen threads that submit the same request at once get the same execution, which one of them made."""
+    ensure_schema(engines[0])
+    records = [SqlRecords(engine) for engine in engines]
+
+    def submit(index: int) -> Accepted:
+        new = Execution(id=f"exec_{index}_00000000", workflow_name="w", parameters={})
+        return records[index % 2].insert(new, key="k", fingerprint="f")
+
+    outcomes = together(submit)
+    assert len({outcome.execution.id for outcome in outcomes}) == 1
+    assert [outcome.is_new for outcome in outcomes].count(True) == 1
+    assert len(records[0].unfinished()) == 1
+
+
+def test_positions_are_those_of_the_order(engines):
+    """Whoever submits at the same time is told another position, and it is the one in the queue."""
+    ensure_schema(engines[0])
+    records = [SqlRecords(engine) for engine in engines]
+    accepted = together(
+        lambda index: records[index % 2].insert(Execution(id=f"exec_{index}_0", workflow_name="w", parameters={}))
+    )
+    told = {each.execution.id: each.position for each in accepted}
+    assert told == {found.id: place for place, found in enumerate(records[0].unfinished())}
+
+
+def test_what_is_due_is_claimed_once(engines):
+    """Sixteen threads that ask at once share the removals and expiries among them."""
+    ensure_schema(engines[0])
+    records = [SqlRecords(engine) for engine in engines]
+    now = utc_now()
+    for number in range(30):
+        name = f"exec_1_{number:08x}"
+        records[0].insert(Execution(id=name, workflow_name="w", parameters={}))
+        records[0].change(name, expected=ExecutionStatus.QUEUED, to=ExecutionStatus.FAILED, expires_at=now)
+
+    def effects(execution: Execution) -> Effects:
+        gone = NewRemoval(execution_id=execution.id, attempt=1, storage_type="s3", name="n", reason="expired")
+        return Effects(removals=[gone])
+
+    def work(index: int) -> tuple[list[str], list[str]]:
+        mine = records[index % 2]
+        expired, claimed = mine.expire(now, limit=5, effects=effects), []
+        while removals := mine.due_removals(utc_now(), site=None, lease_seconds=60, limit=3):
+            claimed += [removal.execution_id for removal in removals]
+        return [execution.id for execution in expired], claimed
+
+    results = together(work)
+    names = sorted(f"exec_1_{number:08x}" for number in range(30))
+    assert sorted(name for expired, _ in results for name in expired) == names
+    left = records[0].due_removals(utc_now(), site=None, lease_seconds=60, limit=99)
+    claimed = [name for _, claimed in results for name in claimed] + [removal.execution_id for removal in left]
+    assert sorted(claimed) == names
 
 
 def test_processes_that_start_together_make_the_schema_once(engines):
