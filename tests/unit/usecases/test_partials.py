@@ -130,7 +130,7 @@ def test_what_an_attempt_before_has_shown_is_nothing(partials, running, show):
     found = partials.describe(second)
 
     assert found.metadata.remote_path == f"outputs/{ID}-2"
-    assert json.loads(found.output_files) == [{"path": f"{ID}/b", "size": 5}]
+    assert json.loads(bytes(found.output_files)) == [{"path": f"{ID}/b", "size": 5}]
 
 
 def test_it_begins_at_the_executions_own_place(partials, running, show):
