@@ -275,7 +275,7 @@ def migrate(invocation: Invocation) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @click.pass_obj
 def cleanup(invocation: Invocation, dry_run: bool) -> None:
-    """Let expire, remove and forget what is due, at once; a service may run meanwhile, which does the same by itself."""
+    """Let expire, remove and forget what is due, now; a service that runs does the same by itself."""
     settings = invocation.start()
     from wildcast_server.wiring.cleanup import cleanup as clean_up
 

@@ -185,11 +185,12 @@ class Worker:
     def _end(self) -> NoReturn:
         """End in order: take nothing new, interrupt the workflow, let a publication finish, give the rest to others."""
         limits = self._settings.workers
-        logger.info(
-            "stopping: a workflow that runs has %g seconds, a publication %g",
-            limits.drain_seconds,
-            limits.publish_drain_seconds,
-        )
+        if self._engine.active():
+            logger.info(
+                "stopping: a workflow that runs has %g seconds, a publication %g",
+                limits.drain_seconds,
+                limits.publish_drain_seconds,
+            )
         try:
             self._drain.begin()
             self._engine.pause()

@@ -1,11 +1,13 @@
 """The workflows of a service: what is loaded, what is refused, what is warm, and what is told of what ran."""
 
 import hashlib
+import json
 import logging
 import platform
 import socket
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -213,28 +215,20 @@ def test_loading_ends_when_it_is_told_to(settings_of, flows):
     assert time.monotonic() - began < 60
 
 
-def test_stopping_names_only_what_there_is(settings_of, caplog):
-    """Where nothing runs, nobody is told how long it has."""
-    caplog.set_level(logging.INFO)
-    with Stack(settings_of()):
-        pass
-    assert "stopping" in caplog.messages
-
-
-def test_stopping_says_how_long_it_waits_for_what(settings_of, flows, caplog):
-    """The workflow that runs has its seconds, and what is queued waits."""
-    caplog.set_level(logging.INFO)
+def test_stopping_says_how_long_it_waits(settings_of, flows, capfd):
+    """The worker says it, which is a process of its own."""
     waits = "import time\nfrom wildcast_server import workflow\n@workflow\ndef waits() -> None:\n    time.sleep(600)\n"
     (flows / "d_waits.py").write_text(waits)
-    with Stack(settings_of()) as stack, wildcast.Client(stack.api_url) as client:
-        first = client.submit("waits")
+    settings = settings_of(**{"workers.drain_seconds": 0.5})
+    with Stack(settings) as stack, wildcast.Client(stack.api_url) as client:
+        execution = client.submit("waits")
         deadline = time.monotonic() + 20
-        while first.status().status != "running":
+        while execution.status().status != "running":
             assert time.monotonic() < deadline, "it did not begin in time"
             time.sleep(0.02)
-        client.submit("waits")
-    [told] = [message for message in caplog.messages if message.startswith("stopping")]
-    assert told == "stopping: the workflow that runs has 5 seconds; what is queued waits for the next start"
+    assert "stopping: a workflow that runs has 0.5 seconds, a publication 30" in capfd.readouterr().err
+    with closing(open_records(settings)) as records:
+        assert (records.get(execution.id).status, records.get(execution.id).attempt) == ("queued", 1)
 
 
 BROKEN = """
@@ -248,18 +242,19 @@ class Broken(Workflow):
 """
 
 
-def test_a_constructors_traceback_is_one_record(settings_of, flows, caplog):
+def test_a_constructors_traceback_is_one_record(settings_of, flows, capfd):
     """It is an error as a run's is, and not lines of output."""
     (flows / "d_broken.py").write_text(BROKEN)
-    caplog.set_level(logging.INFO)
-    with Stack(settings_of()) as stack, wildcast.Client(stack.api_url) as client:
+    settings = settings_of(**{"log.format": "json"})
+    with Stack(settings) as stack, wildcast.Client(stack.api_url) as client:
         execution = client.submit("broken")
         with pytest.raises(wildcast.WildcastError, match="no model"):
             execution.wait(timeout=60, progress=False)
-    [record] = [record for record in caplog.records if "Traceback" in record.getMessage()]
-    assert record.levelno == logging.ERROR
-    assert record.getMessage().startswith(f"{execution.id} failed: ")
-    assert "line 7, in __init__" in record.getMessage()
+    logged = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    [record] = [record for record in logged if "Traceback" in record["message"]]
+    assert record["level"] == "error"
+    assert record["message"].startswith(f"{execution.id} failed: ")
+    assert "line 7, in __init__" in record["message"]
 
 
 def test_an_execution_ends_whose_file_was_taken_away(settings_of, flows):
