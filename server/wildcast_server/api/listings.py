@@ -124,4 +124,7 @@ def _position(query: PageQuery, cursor: str | None) -> Position | None:
     if cursor is None:
         return None
     place = read_cursor("cursor", cursor, _filters(query), _Place)
-    return Position(place.created_at, place.sequence)
+    try:
+        return Position(_in_utc(place.created_at), place.sequence)
+    except ValueError as error:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"the cursor's time cannot be: {error}") from None

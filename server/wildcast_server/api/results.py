@@ -161,7 +161,7 @@ def result_routes(standings: Standings, descriptions: Descriptions) -> APIRouter
         partial: PartialToo = False,
     ) -> Response:
         execution = (await standings.of(workflow_name, execution_id)).execution
-        if partial:
+        if partial and not execution.status.is_final:
             return answer(await descriptions.of_partial(execution, listed=files == "all"), headers=FRESH)
         rows = _rows(execution, files_limit, files_cursor)
         return answer(await descriptions.of(execution, listed=files == "all", rows=rows), headers=FRESH)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import BaseModel, model_validator
 
 from wildcast.contract.status import ExecutionStatus as Status
-from wildcast_server import workflow
+from wildcast_server import Workflow, workflow
 from wildcast_server.api import UseCases, create_api
 from wildcast_server.api.actions import Actions
 from wildcast_server.domain.execution import Execution
@@ -170,3 +171,30 @@ def published(records, tmp_path) -> Path:
     record = as_record(publish_in_place(directory, ID), 1)
     records.change(ID, expected=Status.PENDING_RESULTS, to=Status.COMPLETED, published=record)
     return directory
+
+
+@pytest.fixture
+def slow_workflow(workflows) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Expose a workflow whose parameters are checked only when a test lets them: when it has begun, and the gate."""
+    entered, gate = threading.Event(), threading.Event()
+
+    class Parameters(BaseModel):
+        """Takes its time."""
+
+        @model_validator(mode="after")
+        def _wait(self) -> "Parameters":
+            entered.set()
+            assert gate.wait(30)
+            return self
+
+    class Slow(Workflow):
+        """Computes nothing."""
+
+        name = "slow"
+
+        def run(self, parameters, context): ...
+
+    Slow.Parameters = Parameters
+    workflows.add(Slow)
+    yield entered, gate
+    gate.set()
