@@ -11,6 +11,8 @@ import select
 import signal
 from contextlib import suppress
 
+from wildcast_server.jobs.family import MARK, kill_strays
+
 _GIVE_UP = 1
 
 
@@ -46,8 +48,10 @@ def start_guard(descriptor: int) -> None:
 
 
 def kill_own_group() -> None:
-    """Kill this process and everything in its group, if the group is its own."""
+    """Kill this process and everything in its group, if the group is its own, and what has left that."""
     if os.getpgrp() == os.getsid(0):
+        if mark := os.environ.get(MARK):
+            kill_strays(mark, os.getpgrp())
         os.killpg(0, signal.SIGKILL)
     os._exit(_GIVE_UP)
 

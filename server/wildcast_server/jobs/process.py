@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import threading
 from contextlib import suppress
 from typing import IO, cast
 
+from wildcast_server.jobs.family import MARK, kill_strays
 from wildcast_server.jobs.output import OutputPump
 from wildcast_server.jobs.protocol import Channel, Load, Probe
 
@@ -24,7 +26,7 @@ class RunnerProcess:
     """A child in a session of its own, with a process group that holds whatever the workflows start.
 
     So a terminal's Ctrl-C reaches the worker alone. The group is killed when the child ends, however it ends, and when
-    this process does: see `guard`.
+    this process does: see `guard`. What the workflows have started and has left the group is killed with it.
 
     Parameters
     ----------
@@ -43,10 +45,11 @@ class RunnerProcess:
         self.execution_id = "runner"
         self.is_ready = False
         """Whether it has said that it is; set by who listens to it."""
+        self._mark = secrets.token_hex(8)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = _spawn(theirs.fileno())
+                self._process = _spawn(theirs.fileno(), self._mark)
             except OSError:
                 ours.close()
                 raise
@@ -101,12 +104,16 @@ class RunnerProcess:
         self.channel.end()
 
     def _kill_group(self) -> None:
-        with self._lock, suppress(ProcessLookupError, PermissionError):
-            if self.is_alive:
+        with self._lock:
+            if not self.is_alive:
+                return
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+            # Behind the group, which might have started more of them.
+            kill_strays(self._mark, self.pid)
 
 
-def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
+def _spawn(descriptor: int, mark: str) -> subprocess.Popen[bytes]:
     # -P: a file in the working directory must not stand in for a module.
     command = [sys.executable, "-P", "-m", "wildcast_server.jobs.runner_process", str(descriptor)]
     return subprocess.Popen(  # noqa: S603 - our own module, run by our own interpreter
@@ -115,6 +122,7 @@ def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=[descriptor],
+        env={**os.environ, MARK: mark},
         start_new_session=True,
     )
 

@@ -2,12 +2,12 @@
 
 import os
 import stat
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from wildcast.contract.naming import RESERVED, InvalidPathError, check_key, is_metadata
+from wildcast_server.jobs.family import members
 from wildcast_server.transfer.files import LocalFile
 
 SETTLED_NS = 300_000_000
@@ -23,8 +23,6 @@ _COARSE_NS = 2_000_000_000
 
 _UPLOADS_SLOW_DOWN = 10
 """A file that was rewritten after it had been uploaded must rest so many times longer before it is once more."""
-
-_PROC = Path("/proc")
 
 
 class Settling:
@@ -135,32 +133,11 @@ def _may_go_first(path: str) -> bool:
 def _written(root: Path, group: int) -> Iterator[str]:
     """Find the files below `root` that processes of `group` have open for writing, or mapped shared and writable."""
     inside = f"{root}/"
-    for process in _members(group):
+    for process in members(group):
         with suppress(OSError):
             yield from _opened(process, inside)
         with suppress(OSError):
             yield from _mapped(process, inside)
-
-
-def _members(group: int) -> Iterator[Path]:
-    """Find the processes of a group, and their children that have left it, as a daemon or a new session does."""
-    children: dict[int, list[int]] = defaultdict(list)
-    waiting = []
-    for process in _PROC.iterdir():
-        if process.name.isdecimal():
-            with suppress(OSError, ValueError, IndexError):
-                # The name, in parentheses, may hold anything; behind it: state, parent, group (proc_pid_stat(5)).
-                fields = (process / "stat").read_bytes().rpartition(b")")[2].split()
-                children[int(fields[1])].append(int(process.name))
-                if int(fields[2]) == group:
-                    waiting.append(int(process.name))
-    found: set[int] = set()
-    while waiting:
-        number = waiting.pop()
-        if number not in found:
-            found.add(number)
-            waiting += children[number]
-            yield _PROC / str(number)
 
 
 def _opened(process: Path, inside: str) -> Iterator[str]:
