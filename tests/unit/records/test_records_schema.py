@@ -17,6 +17,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
 from wildcast_server.errors import SchemaMismatchError
 from wildcast_server.records import SqlRecords, ensure_schema, migrate, open_engine, schema
@@ -24,9 +25,19 @@ from wildcast_server.records.tables import metadata
 
 
 @pytest.fixture
-def engine(tmp_path: Path):
+def engine(database_url: str):
     """Open an empty database."""
-    opened = open_engine(f"sqlite:///{tmp_path / 'schema.sqlite'}")
+    opened = open_engine(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def other(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest):
+    """Open another empty one of the same kind."""
+    is_file = engine.dialect.name == "sqlite"
+    url = f"sqlite:///{tmp_path / 'other.sqlite'}" if is_file else request.getfixturevalue("postgres").empty()
+    opened = open_engine(url)
     yield opened
     opened.dispose()
 
@@ -65,13 +76,11 @@ def test_a_migrated_database_has_the_schema_of_the_tables(engine: Engine):
 OPTIONS = {"include_name": lambda name, kind, _parents: kind != "table" or name in metadata.tables}
 
 
-def test_a_fresh_database_is_like_a_migrated_one(engine: Engine, tmp_path: Path):
+def test_a_fresh_database_is_like_a_migrated_one(engine: Engine, other: Engine):
     """Making the schema at once or step by step comes to the same, the version's table included."""
-    other = open_engine(f"sqlite:///{tmp_path / 'migrated.sqlite'}")
     ensure_schema(engine)
     migrate(other)
     assert definitions(engine) == definitions(other)
-    other.dispose()
 
 
 def test_postgres_gets_the_same_schema(engine: Engine):
@@ -190,11 +199,17 @@ def test_migrating_keeps_what_was_recorded(engine: Engine):
     run(engine, PUBLICATION_OF_0001)
     migrate(engine)
     ensure_schema(engine)
-    found = SqlRecords(engine).get("exec_1_00000001")
+    records = SqlRecords(engine)
+    found = records.get("exec_1_00000001")
     assert (found.parameters, found.progress, found.owner, found.attempt) == ({"n": 1}, {"a": 1}, "ann", 2)
     assert found.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert found.published.publication.prefix == "outputs/x"
     assert found.provenance is None
+    assert (found.version, found.jobs, found.place, found.pinned, found.labels) == (0, 0, 1, False, {})
+    assert found.name == "exec_1_00000001"
+    changed = records.change(found.id, expected=found.status, to=ExecutionStatus.EXPIRED)
+    assert (changed.version, changed.published) == (1, found.published)
+    assert records.insert(Execution(id="exec_1_00000002", workflow_name="w", parameters={})).execution.sequence == 2
 
 
 def test_a_failed_migration_leaves_the_database_as_it_was(engine: Engine, monkeypatch: pytest.MonkeyPatch):
