@@ -8,10 +8,11 @@ from wildcast.contract.naming import is_metadata, join_key
 from wildcast_server.errors import NotFoundError
 from wildcast_server.publish.verify import is_listed
 from wildcast_server.store.base import ObjectInfo, ObjectStore
+from wildcast_server.transfer.budget import Budget
 from wildcast_server.transfer.digest import digest_files, read_back
 from wildcast_server.transfer.files import LocalFile
 from wildcast_server.transfer.ledger import LedgerRow
-from wildcast_server.transfer.pool import Budget, for_each
+from wildcast_server.transfer.pool import for_each
 
 
 class _Suspect(NamedTuple):
