@@ -94,7 +94,9 @@ def _alone(engine: Engine) -> Iterator[None]:
         with _locked(Path(f"{engine.url.database}.making")):
             yield
         return
-    with translated(), engine.connect() as connection:
+    # In no transaction: DBOS makes indexes concurrently, for which it waits until all transactions have ended.
+    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with translated(), alone.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _MAKING})
         try:
             yield
