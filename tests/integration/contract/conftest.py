@@ -8,8 +8,10 @@ import pytest
 
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.domain.execution import Execution
-from wildcast_server.records import SqlRecords, open_engine
+from wildcast_server.jobs.base import Job
+from wildcast_server.jobs.dbos_engine import DbosQueue
 from wildcast_server.settings import load_settings
+from wildcast_server.wiring.database import database_url, open_records
 from wildcast_server.wiring.stack import Stack
 
 WORKFLOWS = '''
@@ -55,7 +57,7 @@ def directory(tmp_path_factory):
 class Service:
     """A stack, a client of its API, and its records."""
 
-    def __init__(self, root, data, **values) -> None:
+    def __init__(self, root, data, *, with_workers=True, **values) -> None:
         small = {
             "data_dir": data,
             "api.port": 0,
@@ -65,13 +67,15 @@ class Service:
             "object_storage.enabled": False,
         }
         settings = load_settings({**small, **values}, environ={}, cwd=root).settings
-        self.stack = Stack(settings)
+        self.stack = Stack(settings, with_workers=with_workers)
         self.stack.__enter__()
         self.http = httpx.Client(base_url=self.stack.api_url, timeout=60)
-        self.records = SqlRecords(open_engine(settings.database_url.get_secret_value()))
+        self.records = open_records(settings)
+        self.jobs = DbosQueue(database_url(settings))
 
     def close(self):
         self.records.close()
+        self.jobs.close()
         self.http.close()
         self.stack.__exit__(None, None, None)
 
@@ -87,11 +91,16 @@ class Service:
             time.sleep(0.02)
         return answer
 
+    def enqueue(self, execution, connection):
+        job = Job(execution.job_id, "compute", "nobody", execution.id, execution.sequence)
+        self.jobs.enqueue(job, connection)
+
     def recorded(self, status, **changes):
         """Record an execution that stands somewhere, and that nothing works on."""
         now = time.time_ns()
-        execution = Execution(id=f"exec_1_{now % 2**32:08x}", workflow_name="writes", parameters={})
-        self.records.insert(execution)
+        execution = Execution(id=f"exec_1_{now % 2**32:08x}", workflow_name="writes", parameters={}, jobs=1)
+        # Its job waits where no worker takes it: an execution without a job would be given one.
+        self.records.insert(execution, within=self.enqueue)
         self.records.change(execution.id, expected=Status.QUEUED, to=status, **changes)
         return execution.id
 
@@ -128,11 +137,11 @@ def service(request):
 
 @pytest.fixture
 def start(directory, tmp_path):
-    """Start a service with settings of the test's own."""
+    """Start a service with settings of the test's own, which runs nothing unless it is asked to."""
     opened = []
 
-    def begin(**values):
-        opened.append(Service(directory, tmp_path / f"data{len(opened)}", **values))
+    def begin(*, with_workers=False, **values):
+        opened.append(Service(directory, tmp_path / f"data{len(opened)}", with_workers=with_workers, **values))
         return opened[-1]
 
     yield begin
