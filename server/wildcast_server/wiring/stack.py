@@ -86,9 +86,12 @@ class Running:
     def _build(self, opening: ExitStack) -> None:
         raise NotImplementedError
 
-    def _serve(self, opening: ExitStack, server: ServerThread | Supervisor) -> None:
-        opening.enter_context(server)
-        self._servers.append(server)
+    def _serve(self, opening: ExitStack, server: ServerThread) -> None:
+        self._servers.append(opening.enter_context(server))
+
+    def _keep(self, supervisor: Supervisor) -> None:
+        supervisor.wait_until_up()
+        self._servers.append(supervisor)
 
     def _bind(self, opening: ExitStack, section: str) -> socket.socket:
         """Take the address of the API or the edge, unless it was handed over."""
@@ -201,13 +204,15 @@ class Stack(ApiAlone):
         edge = None
         if has_own_edge(self._settings):
             edge = self._edge(self._bind(opening, "edge"), build_store(self._settings))
+        # First: they take longest to start, and do so meanwhile.
+        workers = worker_children(self._settings) if self._with_workers else []
+        supervisor = opening.enter_context(Supervisor(workers, self._stop))
         store, signer = self._object_storage()
         api = self._api(opening, bound, store, signer)
         # Nothing is served before everything could be built.
         if edge is not None:
             self._serve(opening, edge)
-        if self._with_workers:
-            self._serve(opening, Supervisor(worker_children(self._settings), self._stop))
+        self._keep(supervisor)
         self._serve(opening, api)
 
 
@@ -230,7 +235,7 @@ class Embedded(Running):
             self._name_edge(at_edge)
             children.append(server_child("edge", handed, {"edge": at_edge}))
         children.append(server_child("api", handed, {"api": bound}, edge_url=self.edge_url))
-        self._serve(opening, Supervisor([*children, *worker_children(settings)], self._stop))
+        self._keep(opening.enter_context(Supervisor([*children, *worker_children(settings)], self._stop)))
 
 
 class Workers(Running):
@@ -255,7 +260,7 @@ class Workers(Running):
         children = worker_children(self._settings, self._queues, self._slots)
         if not children:
             raise SettingsError("there is no slot to work in: set workers.compute_slots or workers.publish_slots")
-        self._serve(opening, Supervisor(children, self._stop))
+        self._keep(opening.enter_context(Supervisor(children, self._stop)))
 
 
 def worker_children(

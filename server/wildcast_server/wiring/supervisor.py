@@ -94,40 +94,41 @@ class Supervisor:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the children are still looked after."""
+        """Whether the children are looked after."""
         return self._thread.is_alive()
 
     def __enter__(self) -> Self:
-        """Start all, and wait until each has said that it is up.
-
-        Raises
-        ------
-        WildcastServerError
-            If one cannot be started, or ends before it is up.
-        StopRequestedError
-            If `stop` was set meanwhile.
-        """
+        """Start all; they are looked after once they are up."""
         try:
-            self._start()
+            for kept in self._kept:
+                kept.start()
         except BaseException:
             self._end()
             raise
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ending.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._end()
 
-    def _start(self) -> None:
-        for kept in self._kept:
-            kept.start()
+    def wait_until_up(self) -> None:
+        """Return when each has said that it is up.
+
+        Raises
+        ------
+        WildcastServerError
+            If one ends before that.
+        StopRequestedError
+            If `stop` was set meanwhile.
+        """
         while not all([kept.is_up() for kept in self._kept]):  # noqa: C419 - each is to be looked at
             if self._stop.wait(LOOK_SECONDS):
                 raise StopRequestedError("told to stop before everything was up")
+        self._thread.start()
 
     def _keep(self) -> None:
         while not self._ending.wait(LOOK_SECONDS):

@@ -8,6 +8,8 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -56,6 +58,14 @@ def child(text: str, name: str = "dummy", **more) -> Child:
     return Child(name, (sys.executable, "-c", text), **more)
 
 
+@contextmanager
+def supervised(*children: Child, stop: threading.Event | None = None) -> Iterator[Supervisor]:
+    """Give a supervisor whose children are up."""
+    with Supervisor(children, stop) as supervisor:
+        supervisor.wait_until_up()
+        yield supervisor
+
+
 def eventually(condition, seconds=20.0):
     deadline = time.monotonic() + seconds
     while not (result := condition()):
@@ -80,7 +90,7 @@ def held():
 def test_children_run_while_it_does():
     """All are up when it is, and gone when it has ended; it keeps nothing open."""
     before = held()
-    with Supervisor([child(WAITS, "one"), child(WAITS, "two")]) as supervisor:
+    with supervised(child(WAITS, "one"), child(WAITS, "two")) as supervisor:
         pids = supervisor.pids
         assert pids.keys() == {"one", "two"}
         assert all(map(is_running, pids.values()))
@@ -90,7 +100,7 @@ def test_children_run_while_it_does():
 
 def test_a_child_that_is_killed_is_started_again(caplog):
     """Another process stands in for it within a moment, and the log says how the first ended."""
-    with Supervisor([child(WAITS, "one"), child(WAITS, "two")]) as supervisor:
+    with supervised(child(WAITS, "one"), child(WAITS, "two")) as supervisor:
         before = supervisor.pids
         os.kill(before["one"], signal.SIGKILL)
         eventually(lambda: supervisor.pids["one"] != before["one"])
@@ -103,7 +113,7 @@ def test_no_connection_is_refused_while_a_server_is_started_again():
     """What connects in between is answered by the next process."""
     with bind("127.0.0.1", 0, "api") as bound:
         url = url_of(bound)
-        with Supervisor([child(SERVES, sockets={"api": bound})]) as supervisor:
+        with supervised(child(SERVES, sockets={"api": bound})) as supervisor:
             first = supervisor.pids["dummy"]
             assert httpx.get(url).text == str(first)
             os.kill(first, signal.SIGKILL)
@@ -116,7 +126,7 @@ def test_no_connection_is_refused_while_a_server_is_started_again():
 def test_a_child_that_dies_again_and_again_is_waited_for_longer(tmp_path, caplog):
     """It is not started again at once for ever."""
     text = UP + SAY_UP + f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\n"
-    with Supervisor([child(text)]):
+    with supervised(child(text)):
         eventually(lambda: len(caplog.messages) >= 3)
         seen = [record.created for record in caplog.records]
     assert seen[1] - seen[0] >= 0.1
@@ -129,8 +139,8 @@ def test_a_child_that_says_why_it_cannot_be_ends_the_start():
     before = held()
     refuses = UP + "tell(handed, Told(error='api.port is taken'))\nsys.exit(1)\n"
     supervisor = Supervisor([child(WAITS, "one"), child(refuses, "two")])
-    with pytest.raises(WildcastServerError, match=r"^api\.port is taken$"):
-        supervisor.__enter__()
+    with supervisor, pytest.raises(WildcastServerError, match=r"^api\.port is taken$"):
+        supervisor.wait_until_up()
     assert not any(map(is_running, supervisor.pids.values()))
     assert held() == before
 
@@ -138,7 +148,7 @@ def test_a_child_that_says_why_it_cannot_be_ends_the_start():
 def test_a_child_that_dies_before_it_is_up_ends_the_start():
     """How it ended is said."""
     with pytest.raises(WildcastServerError, match="the dummy ended with exit code 3 before it was up"):
-        Supervisor([child("raise SystemExit(3)")]).__enter__()
+        supervised(child("raise SystemExit(3)")).__enter__()
 
 
 def test_a_reason_that_comes_later_is_logged(tmp_path, caplog):
@@ -154,7 +164,7 @@ if Path({str(tmp_path / "refuse")!r}).exists():
         + SAY_UP
         + "time.sleep(60)"
     )
-    with Supervisor([child(text, stop_seconds=1)]) as supervisor:
+    with supervised(child(text, stop_seconds=1)) as supervisor:
         (tmp_path / "refuse").touch()
         os.kill(supervisor.pids["dummy"], signal.SIGKILL)
         eventually(lambda: "started again: migrate the database first" in caplog.text)
@@ -165,13 +175,13 @@ def test_a_start_is_given_up_when_it_is_told_to():
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
     with pytest.raises(StopRequestedError):
-        Supervisor([child(UP + "time.sleep(60)", stop_seconds=5)], stop).__enter__()
+        supervised(child(UP + "time.sleep(60)", stop_seconds=5), stop=stop).__enter__()
 
 
 def test_a_child_that_does_not_end_is_killed(caplog):
     """After its time; the log says so."""
     ignores = UP + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SAY_UP + "while True: time.sleep(60)\n"
-    with Supervisor([child(ignores, stop_seconds=0.3)]) as supervisor:
+    with supervised(child(ignores, stop_seconds=0.3)) as supervisor:
         pid = supervisor.pids["dummy"]
     assert not is_running(pid)
     assert "the dummy did not end within 0.3 seconds: killed" in caplog.messages
@@ -181,6 +191,7 @@ PARENT = """
 import sys, time
 from wildcast_server.wiring.supervisor import Child, Supervisor
 with Supervisor([Child("dummy", (sys.executable, "-c", sys.argv[1]))]) as supervisor:
+    supervisor.wait_until_up()
     print(supervisor.pids["dummy"], flush=True)
     time.sleep(60)
 """
@@ -246,7 +257,7 @@ def test_the_settings_are_in_no_argument_and_no_variable(tmp_path):
         time.sleep(60)
         """)
     )
-    with Supervisor([child(text, settings={"secret": "canary"}, stop_seconds=1)]):
+    with supervised(child(text, settings={"secret": "canary"}, stop_seconds=1)):
         eventually(lambda: seen.exists() and seen.stat().st_size)
     assert b"canary" not in seen.read_bytes()
 
