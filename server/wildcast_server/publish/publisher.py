@@ -6,9 +6,10 @@ from pathlib import Path
 
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.publish.ledgers import Ledgers
+from wildcast_server.publish.means import Means, Wanted
 from wildcast_server.publish.output import check_name
 from wildcast_server.publish.published import Clock, Published
-from wildcast_server.publish.publishing import Means, Publishing, Wanted
+from wildcast_server.publish.publishing import Publishing
 from wildcast_server.store.base import ObjectStore
 from wildcast_server.transfer.engine import Transfer
 from wildcast_server.transfer.files import ProgressCallback

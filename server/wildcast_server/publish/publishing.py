@@ -1,11 +1,10 @@
 """One publication while it is made: begun, uploaded, verified, committed, in this order and no other."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as WaitedTooLongError
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 
@@ -15,23 +14,22 @@ from wildcast.contract.wire import Upload
 from wildcast_server.errors import NetworkError, NotFoundError, StoreError, VerificationFailedError
 from wildcast_server.failpoints import reached
 from wildcast_server.publish.claim import claim_key
-from wildcast_server.publish.ledgers import Acknowledged, Ledgers, remove
+from wildcast_server.publish.clearing import clear
+from wildcast_server.publish.ledgers import Acknowledged, remove
 from wildcast_server.publish.live import LiveUploads
-from wildcast_server.publish.manifests import commit, read_manifest, rows_of
+from wildcast_server.publish.manifests import commit, read_manifest
+from wildcast_server.publish.means import Means, Wanted
 from wildcast_server.publish.output import Output, prepare
-from wildcast_server.publish.partial import About, Partial, partial_key, was_shown, was_shown_before, write_partial
+from wildcast_server.publish.partial import About, Partial, was_shown, was_shown_before
 from wildcast_server.publish.place import Place
-from wildcast_server.publish.published import Clock, Published
+from wildcast_server.publish.published import Published
 from wildcast_server.publish.resume import Begun, find_held, is_anything_below, sweep
+from wildcast_server.publish.same import is_same
 from wildcast_server.publish.seen import changed_since_seen
 from wildcast_server.publish.streamed import check_place, find_streamed
 from wildcast_server.publish.tally import Overall, Sent
-from wildcast_server.publish.verify import is_intact, verify
-from wildcast_server.store.base import ObjectStore
-from wildcast_server.transfer.digest import digest_files
-from wildcast_server.transfer.engine import Transfer
+from wildcast_server.publish.verify import verify
 from wildcast_server.transfer.files import LocalFile, ProgressCallback, StoredFile
-from wildcast_server.transfer.ledger import LedgerRow
 from wildcast_server.transfer.pool import for_each
 
 _log = logging.getLogger(__name__)
@@ -41,38 +39,6 @@ _SIDE_BY_SIDE = 4
 
 _ABANDON_SECONDS = 10.0
 """How long to wait for a store from which something is to be removed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Means:
-    """What a publisher publishes with."""
-
-    store: ObjectStore
-    transfer: Transfer
-    gentle: Transfer
-    """For uploads while a workflow computes."""
-    prefix: str
-    ledgers: Ledgers
-    observe: Callable[[], ProgressCallback] | None
-    """Makes the observer of one publication."""
-    clock: Clock
-    stopwatch: Callable[[], float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What is to be published, and as what."""
-
-    directory: Path
-    name: str
-    attempt: int
-    owner: str | None
-    afresh: bool
-    """Whether the directory is still to be written, so that nothing of an earlier attempt counts."""
-    first: int = 1
-    """Number of the first place to look at."""
-    may_be_seen: bool = False
-    """Whether somebody has asked to read it while it is made."""
 
 
 class Publishing:
@@ -232,14 +198,8 @@ class Publishing:
 
     def _clear(self, prefix: str, acknowledged: Acknowledged, *, for_good: bool = False) -> None:
         """Remove what lies below `prefix`, but for the sign that readers have looked there, unless it is `for_good`."""
-        store, sign = self._means.store, partial_key(prefix)
-        sweep(store, prefix)
-        keys = {info.key for info in store.list(prefix)} - {claim_key(prefix)}
-        stays = sign in keys and not for_good
-        if stays:
-            write_partial(store, prefix, self._about.list())
-            keys.remove(sign)
-        for_each(store.delete, sorted(keys), self._means.transfer.budget)
+        sign = None if for_good else self._about.list()
+        stays = clear(self._means.store, prefix, self._means.transfer.budget, sign)
         # Last: while there is a ledger, the next attempt knows that something may be there.
         acknowledged.rows.clear()
         if stays:
@@ -336,25 +296,16 @@ class Publishing:
         except ManifestError as error:
             _log.warning("%s is left as it is, and another prefix used: %s", prefix, error)
             return None
-        return Published.of(manifest, prefix) if self._is_same(output, prefix, manifest) else None
-
-    def _is_same(self, output: Output, prefix: str, manifest: Manifest) -> bool:
-        if [(row.path, row.size) for row in manifest.rows] != output.sizes():
-            return False
         acknowledged = Acknowledged(self._means.ledgers.uploaded(prefix))
-        sums = _checksums(output, acknowledged.read())
-        if any(row.crc64nvme != sums[row.path] for row in manifest.rows):
-            return False
-        if not is_intact(self._means.store, prefix, manifest):
-            _log.warning("%s has lost objects since it was published; another prefix is used", prefix)
-            return False
+        if not is_same(self._means.store, prefix, manifest, output, acknowledged):
+            return None
         if acknowledged.is_on_disk:
             # Whoever committed it was killed before all was tidied up.
             self._place.release_left(prefix)
             self._clear_earlier()
             acknowledged.remove()
             remove(self.streamed)
-        return True
+        return Published.of(manifest, prefix)
 
     def _beside_what_was_seen(self, output: Output, prefix: str) -> str:
         """Return `prefix`, or the next place, if a reader could have seen other bytes of a file that changed since."""
@@ -409,7 +360,7 @@ class Publishing:
             for_each(store.delete, [join_key(prefix, path) for path in gone], self._means.transfer.budget)
 
     def _verified(self, output: Output, prefix: str, stored: list[StoredFile]) -> Manifest:
-        means, wanted = self._means, self._wanted
+        means = self._means
         unchanged = self._threads.submit(output.check_unchanged)
         # An upload whose beginning was never answered is known to the store alone.
         may_be_left = bool(output.streamed) or any(file.is_multipart for file in stored)
@@ -426,14 +377,7 @@ class Publishing:
         reached("publish.verified")
         for_each(means.store.delete, verified.extra, means.transfer.budget)
         reached("publish.swept")
-        return Manifest.of(
-            rows_of(stored),
-            execution=wanted.name,
-            attempt=wanted.attempt,
-            created_at=means.clock(),
-            verified=verified.how,
-            datasets=output.datasets,
-        )
+        return self._about.list(stored, verified=verified.how, datasets=output.datasets)
 
     def _tidy(self, error: Exception) -> None:
         """After a failure, leave no multipart upload behind; what is stored stays for the next try."""
@@ -452,16 +396,3 @@ class Publishing:
     def _give_back(self, _opened: "Future[None]") -> None:
         self._acknowledged.close()
         self._place.release()
-
-
-def _checksums(output: Output, rows: Mapping[str, LedgerRow]) -> dict[str, str]:
-    """Return each file's checksum; only what the ledger does not know has to be read."""
-    sums = {row.path: row.crc64nvme for row in output.streamed}
-    unread = []
-    for file in output.files:
-        row = rows.get(file.path)
-        if row is not None and row.is_of(file):
-            sums[file.path] = row.crc64nvme
-        else:
-            unread.append(file)
-    return sums | {file.path: file.crc64nvme for file in digest_files(unread)}

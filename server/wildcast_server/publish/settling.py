@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from wildcast.contract.naming import RESERVED, InvalidPathError, check_key, is_metadata
-from wildcast_server.jobs.family import members
 from wildcast_server.transfer.files import LocalFile
 
 SETTLED_NS = 300_000_000
@@ -133,6 +132,9 @@ def _may_go_first(path: str) -> bool:
 def _written(root: Path, group: int) -> Iterator[str]:
     """Find the files below `root` that processes of `group` have open for writing, or mapped shared and writable."""
     inside = f"{root}/"
+    # Here: whoever publishes what has been written long since needs nothing of running workflows.
+    from wildcast_server.jobs.family import members
+
     for process in members(group):
         with suppress(OSError):
             yield from _opened(process, inside)

@@ -229,7 +229,7 @@ def test_a_committed_publication_is_known_without_reading_the_files(
         read.extend(file.path for file in files)
         return digest_files(files)
 
-    monkeypatch.setattr("wildcast_server.publish.publishing.digest_files", digested)
+    monkeypatch.setattr("wildcast_server.publish.same.digest_files", digested)
     again = publisher(watched, ledgers=ledgers).publish(root, "run")
     assert (again.publication, watched.written) == (first.publication, [])
     assert read == ["s/zarr.json"]
