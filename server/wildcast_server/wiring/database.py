@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,11 @@ from wildcast_server.settings import Settings
 
 _MAKING = 0x77696C64
 """The number of the lock under which tables are made in Postgres."""
+
+_TRY = text("SELECT pg_try_advisory_lock(:number)")
+
+_LOOK_SECONDS = 0.1
+"""How often that lock is tried."""
 
 
 def database_url(settings: Settings) -> str:
@@ -97,7 +103,9 @@ def _alone(engine: Engine) -> Iterator[None]:
     # In no transaction: DBOS makes indexes concurrently, for which it waits until all transactions have ended.
     alone = engine.execution_options(isolation_level="AUTOCOMMIT")
     with translated(), alone.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _MAKING})
+        # Not even while waiting in a statement, which is a transaction too.
+        while not connection.execute(_TRY, {"number": _MAKING}).scalar_one():
+            time.sleep(_LOOK_SECONDS)
         try:
             yield
         finally:
