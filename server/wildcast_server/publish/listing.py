@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, pairwise
 
 from wildcast_server.store.base import ObjectInfo, ObjectStore
-from wildcast_server.transfer.pool import Budget, for_each
+from wildcast_server.transfer.budget import Budget
+from wildcast_server.transfer.pool import for_each
 
 SLICE = 900
 """Known keys in one slice: a page of a listing has 1,000, and the rest is room for keys that are not known."""

@@ -1,12 +1,12 @@
 """An output directory, ready to be published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from wildcast.contract.manifest import Dataset
-from wildcast.contract.naming import InvalidPathError, check_key
+from wildcast.contract.naming import InvalidPathError, check_key, is_metadata
 from wildcast_server.errors import FileChangedError, PublicationError, UnpublishableFileError
 from wildcast_server.publish.consolidate import consolidate
 from wildcast_server.publish.datasets import find_datasets
@@ -52,6 +52,15 @@ class Output:
         """Return the path of all that is to be published, in the manifest's order."""
         on_disk = [file.path for file in self.files]
         return sorted([*on_disk, *(row.path for row in self.streamed)]) if self.streamed else on_disk
+
+    def all_but(self, stored: Container[str]) -> tuple[list[LocalFile], list[LocalFile]]:
+        """Return the files that are not `stored`: those with data, and those that describe them."""
+        data: list[LocalFile] = []
+        metadata: list[LocalFile] = []
+        for file in self.files:
+            if file.path not in stored:
+                (metadata if is_metadata(file.path) else data).append(file)
+        return data, metadata
 
     def sizes(self) -> list[tuple[str, int]]:
         """Return the path and size of all that is to be published, in the manifest's order."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 
 from wildcast.contract.manifest import Manifest, ManifestError
-from wildcast.contract.naming import is_metadata, join_key
+from wildcast.contract.naming import join_key
 from wildcast.contract.wire import Upload
 from wildcast_server.errors import NetworkError, NotFoundError, StoreError, VerificationFailedError
 from wildcast_server.failpoints import reached
@@ -309,11 +309,7 @@ class Publishing:
         stored |= self._held(output, prefix)
         self._make_way(output, prefix)
         overall = Overall(output, stored, on_progress, self._means.stopwatch)
-        data: list[LocalFile] = []
-        metadata: list[LocalFile] = []
-        for file in output.files:
-            if file.path not in stored:
-                (metadata if is_metadata(file.path) else data).append(file)
+        data, metadata = output.all_but(stored)
         for files, failpoint in ((data, "publish.data-stored"), (metadata, "publish.metadata-stored")):
             if files:
                 sent = self._means.transfer.upload(files, prefix, overall.of(files), on_stored=self._stored)

@@ -11,11 +11,12 @@ from wildcast_server.http.media_types import content_type
 from wildcast_server.publish.claim import claim_key
 from wildcast_server.publish.verify import is_listed
 from wildcast_server.store.base import ObjectInfo, ObjectStore
+from wildcast_server.transfer.budget import Budget
 from wildcast_server.transfer.digest import digest_files
 from wildcast_server.transfer.files import LocalFile, StoredFile
 from wildcast_server.transfer.ledger import LedgerRow
 from wildcast_server.transfer.parts import MIB
-from wildcast_server.transfer.pool import Budget, for_each
+from wildcast_server.transfer.pool import for_each
 
 _log = logging.getLogger(__name__)
 

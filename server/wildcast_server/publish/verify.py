@@ -11,10 +11,11 @@ from wildcast_server.publish.claim import CLAIM_PATH, claim_key
 from wildcast_server.publish.listing import list_known
 from wildcast_server.publish.manifests import manifest_key
 from wildcast_server.store.base import ObjectInfo, ObjectStore
+from wildcast_server.transfer.budget import Budget, Cost
 from wildcast_server.transfer.digest import read_back
 from wildcast_server.transfer.files import StoredFile
 from wildcast_server.transfer.parts import DEFAULT_PART_SIZE
-from wildcast_server.transfer.pool import Budget, Cost, for_each
+from wildcast_server.transfer.pool import for_each
 
 _STRENGTH: tuple[Verification, ...] = ("crc64nvme", "md5-etag", "read-back")
 """From strong to weak."""

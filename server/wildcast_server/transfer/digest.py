@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from wildcast_server.http.media_types import content_type
 from wildcast_server.store.base import ByteRange, ObjectStore
+from wildcast_server.transfer.budget import Budget, Cost
 from wildcast_server.transfer.checksums import Crc64Nvme
 from wildcast_server.transfer.files import LocalFile, StoredFile
 from wildcast_server.transfer.parts import DEFAULT_PART_SIZE, MIB
-from wildcast_server.transfer.pool import Budget, Cost, for_each
+from wildcast_server.transfer.pool import for_each
 from wildcast_server.transfer.reading import open_unchanged
 
 _DISK_READERS = 4

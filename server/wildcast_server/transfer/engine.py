@@ -14,6 +14,7 @@ from wildcast_server.store.base import ObjectAttributes, ObjectStore
 from wildcast_server.store.checksums import crc64nvme_of
 from wildcast_server.store.retry import RetryPolicy
 from wildcast_server.transfer.auto import MOST, AutoLimit
+from wildcast_server.transfer.budget import Budget, Cost, Grant
 from wildcast_server.transfer.checksums import Crc64Nvme, Md5Etag
 from wildcast_server.transfer.files import (
     LocalFile,
@@ -23,7 +24,7 @@ from wildcast_server.transfer.files import (
     TransferProgress,
 )
 from wildcast_server.transfer.parts import DEFAULT_PART_SIZE, MIB, PARTS_IN_FLIGHT, optimal_part_size
-from wildcast_server.transfer.pool import BEGUN, Begun, Budget, Cost, End, Grant, Later, for_each_granted
+from wildcast_server.transfer.pool import BEGUN, Begun, End, Later, for_each_granted
 from wildcast_server.transfer.reading import open_unchanged, read_unchanged
 
 MEMORY = 256 * MIB

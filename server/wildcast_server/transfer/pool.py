@@ -11,41 +11,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Condition, Event, Lock, Thread
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from threading import Event, Thread
+from typing import Any, Final, Generic, TypeVar
 
-from wildcast_server.transfer.auto import AutoLimit, FixedLimit
+from wildcast_server.transfer.auto import AutoLimit
+from wildcast_server.transfer.budget import Budget, Cost, Grant, Share, Task
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Cost(NamedTuple):
-    """What one task wants of a budget while it runs."""
-
-    slots: int = 1
-    """Requests in flight at the same time; a task of several gets fewer where there are not as many."""
-    each: int = 0
-    """Bytes that each of them holds."""
-    extra: int = 0
-    """Bytes besides."""
-    weight: int = 0
-    """Of tasks of several requests, the heaviest begin first."""
-
-    def bytes(self, slots: int) -> int:
-        """Return the memory that `slots` requests take."""
-        return slots * self.each + self.extra
-
-    def fitting(self, memory: int) -> int:
-        """Return for how many requests `memory` suffices."""
-        return (memory - self.extra) // max(1, self.each)
-
-
-class Grant(NamedTuple):
-    """What one task got of a budget."""
-
-    slots: int
-    bytes: int
 
 
 class Begun:
@@ -58,7 +31,7 @@ Later = Callable[[tuple[Callable[..., object], tuple[Any, ...]]], None]
 """Leaves a call, with its arguments, to a thread of the pool."""
 
 End = Callable[[Any, Any, BaseException | None], None]
-"""Called, in a thread of the pool, when work has ended that was begun: with what was kept of it, and what came of it."""
+"""Called, in a thread of the pool, when work that was begun has ended: with what was kept, and what came of it."""
 
 Conclude = Callable[[Item, Any, Any, BaseException | None], Result]
 """Called then, with the item and what `End` was given: returns the result, or raises."""
@@ -66,8 +39,6 @@ Conclude = Callable[[Item, Any, Any, BaseException | None], Result]
 Work = Callable[[Item, Grant, End, Later], Result | Begun]
 """Does an item, and returns the result; or begins it, returns `BEGUN`, and has the `End` called once, by a call
 that is left to `Later`."""
-
-_ONE = Cost()
 
 _PER_READER = 0.001
 """Seconds for beginning one thing, on average, for each of which another thread helps to begin."""
@@ -84,68 +55,8 @@ _LINGER = 0.002
 _QUICK = 0.0005
 """Seconds for beginning one thing, on average, below which they are begun in bundles."""
 
-_QUANTUM = 1 << 18
-"""Bytes of which a task of one request is granted a multiple."""
-
 _LOOK_AGAIN = 0.5
 """Seconds after which who waits for room looks whether it was stopped."""
-
-
-class Budget:
-    """How many requests may be in flight, and how many bytes they may hold, over all who share it.
-
-    Each call of `for_each` that has work left gets an equal share of the requests.
-
-    Parameters
-    ----------
-    limit
-        Requests.
-    memory
-        Bytes.
-    """
-
-    def __init__(self, limit: int | AutoLimit, memory: int) -> None:
-        self.limiter = FixedLimit(limit) if isinstance(limit, int) else limit
-        self.memory = memory
-        self.lock = Lock()
-        self.changed = Condition(self.lock)
-        self.in_flight = self.bytes_used = 0
-        self.hungry = 0
-        """Runs that have work left."""
-        self.waiting = 0
-        """Runs that have work left and nothing in flight."""
-
-    @property
-    def limit(self) -> int:
-        """Requests that may be in flight now."""
-        return self.limiter.limit
-
-    @property
-    def share(self) -> int:
-        """Requests that one run may have in flight now."""
-        limit = self.limiter.limit
-        return limit if self.hungry <= 1 else max(1, limit // self.hungry)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more request may be in flight now."""
-        return self.in_flight < self.limiter.limit
-
-    def take(self, grant: Grant) -> None:
-        """Count what a task got; the lock is held."""
-        self.in_flight += grant.slots
-        self.bytes_used += grant.bytes
-
-    def give_back(self, grant: Grant) -> None:
-        """Count what a task had; the lock is held."""
-        self.in_flight -= grant.slots
-        self.bytes_used -= grant.bytes
-        if self.waiting:
-            self.changed.notify_all()
-
-
-Task = tuple[int, Grant]
-"""The number of an item, and what was granted for it."""
 
 
 class _Run(Generic[Item, Result]):
@@ -168,25 +79,19 @@ class _Run(Generic[Item, Result]):
         observed: bool,
         conclude: Conclude[Item, Result] | None,
     ) -> None:
-        self._work, self._items, self._budget, self._costs = work, items, budget, costs
+        self._work, self._items, self._budget = work, items, budget
         self._stop = stop
         self._observed = observed and isinstance(budget.limiter, AutoLimit)
         self.results: list[Result | None] = [None] * len(items)
         self.failure: BaseException | None = None
         self.ended = Event()
-        self._wide = _wide(costs or ())
-        all_numbers = range(len(items))
-        self._narrow = deque(n for n in all_numbers if not self._is_wide(n)) if self._wide else deque(all_numbers)
-        self._tasks = self._slots = self._wide_slots = self._wide_bytes = 0
+        self._share = Share(budget, len(items), costs)
         self._conclude = conclude
         self._beginning = self._begun = 0
         self._pace = 0.0
         self._is_waiting = False
         self._calls: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]] = SimpleQueue()
-        self._finished: list[Task] = []
-        self._is_hungry = True
-        with budget.lock:
-            budget.hungry += 1
+        self._finished: deque[Task] = deque()
 
     def start(self, tasks: Sequence[Task] = ()) -> None:
         """Start a thread that begins with `tasks`."""
@@ -206,8 +111,8 @@ class _Run(Generic[Item, Result]):
             ended: list[Task] = []
             begun: list[Task] = []
             for task in tasks:
-                goes_on = not self._stop.is_set() and self._begin(task)
-                (begun if goes_on else ended).append(task)
+                is_wanted = task is tasks[0] or not self._stop.is_set()
+                (begun if is_wanted and self._begin(task) else ended).append(task)
             tasks = self._again(ended) or self._turn(ended, begun)
 
     def _begin(self, task: Task) -> bool:
@@ -255,7 +160,7 @@ class _Run(Generic[Item, Result]):
         # A measurement that is lost now and then does no harm, waiting for the lock would.
         if self._budget.lock.acquire(blocking=False):
             try:
-                self._budget.limiter.ended(began, self._size(number), self._budget.in_flight)
+                self._budget.limiter.ended(began, self._share.size(number), self._budget.in_flight)
             finally:
                 self._budget.lock.release()
 
@@ -268,16 +173,16 @@ class _Run(Generic[Item, Result]):
         if self._conclude or len(ended) != 1:
             return ()
         grant, budget = ended[0][1], self._budget
-        if grant.slots > 1 or self._wide or self._stop.is_set() or budget.hungry > 1 or budget.waiting:
+        if grant.slots > 1 or self._share.wide or self._stop.is_set() or budget.hungry > 1 or budget.waiting:
             return ()
         if budget.in_flight != budget.limiter.limit:
             return ()
         try:
-            number = self._narrow.popleft()
+            number = self._share.narrow.popleft()
         except IndexError:
             return ()
-        if self._size(number) > grant.bytes:
-            self._narrow.appendleft(number)
+        if self._share.size(number) > grant.bytes:
+            self._share.narrow.appendleft(number)
             return ()
         return ((number, grant),)
 
@@ -296,7 +201,7 @@ class _Run(Generic[Item, Result]):
                 self._is_waiting &= not awaited
                 tasks = self._take_some()
                 others = self._take_others() if tasks else []
-                if not tasks and not self._tasks:
+                if not tasks and not self._share.tasks:
                     self.ended.set()
                 awaited = self._enough() if not tasks and self._begun > 0 and not self._is_waiting else 0
                 self._is_waiting |= awaited > 0
@@ -314,25 +219,29 @@ class _Run(Generic[Item, Result]):
         if first is None:
             return []
         tasks = [first]
-        if self._conclude and self._pace < _QUICK and not self._wide and not self._is_wide(first[0]):
-            while len(tasks) < _BUNDLE and not self._budget.waiting and (another := self._take_narrow()):
+        if self._conclude and self._pace < _QUICK and not self._share.wide and not self._share.is_wide(first[0]):
+            while len(tasks) < _BUNDLE and not self._budget.waiting and (another := self._share.take_narrow()):
+                self._beginning += 1
                 tasks.append(another)
         return tasks
 
     def _leave(self, ended: Sequence[Task], begun: Sequence[Task]) -> None:
         """Take note that no thread is with these tasks any more, and of those that have ended since. Under the lock."""
-        finished, self._finished = self._finished, []
-        self._begun += len(begun) - len(finished)
-        self._beginning -= sum(not self._is_wide(number) for number, _ in (*ended, *begun))
-        for task in (*ended, *finished):
-            self._give_back(task)
+        self._begun += len(begun)
+        self._beginning -= sum(not self._share.is_wide(number) for number, _ in (*ended, *begun))
+        for task in ended:
+            self._share.give_back(task)
+        while self._finished:
+            # Below nothing for a moment, if it has ended before it was counted.
+            self._begun -= 1
+            self._share.give_back(self._finished.popleft())
 
     def _take_others(self) -> list[Task]:
         """Take what further threads are to do. Under the lock."""
         others: list[Task] = []
         while True:
             helps = self._conclude is None or self._beginning < 1 + int(self._pace / _PER_READER)
-            if not (helps or self._wide) or not self._budget.has_room:
+            if not (helps or self._share.wide) or not self._budget.has_room:
                 return others
             another = self._take(narrow=helps)
             if another is None:
@@ -349,113 +258,31 @@ class _Run(Generic[Item, Result]):
             with self._budget.lock:
                 self._leave(tasks, ())
 
-    def _give_back(self, task: Task) -> None:
-        number, grant = task
-        budget = self._budget
-        self._tasks -= 1
-        self._slots -= grant.slots
-        if self._is_wide(number):
-            self._wide_slots -= grant.slots
-            self._wide_bytes -= grant.bytes
-        budget.give_back(grant)
-
-    def _size(self, number: int) -> int:
-        return 0 if self._costs is None else self._costs[number].each
-
-    def _is_wide(self, number: int) -> bool:
-        return self._costs is not None and self._costs[number].slots > 1
-
     def _take_or_wait(self) -> Task | None:
         """Take a task; wait for other runs if there is no room, and nothing of this one in flight. Under the lock."""
         budget = self._budget
-        while (task := self._take()) is None and self._has_work() and not self._tasks:
+        while (task := self._take()) is None and self._has_work() and not self._share.tasks:
             budget.waiting += 1
             budget.changed.wait(_LOOK_AGAIN)
             budget.waiting -= 1
         return task
 
-    def _has_work(self) -> bool:
-        return not self._stop.is_set() and bool(self._narrow or self._wide)
-
     def _take(self, *, narrow: bool = True) -> Task | None:
         """Take a task if there is room for one, also one of a single request if `narrow`. Under the lock."""
         if not self._has_work():
-            self.leave()
+            self._share.leave()
             return None
-        if self._budget.waiting and self._tasks:
-            return None
-        if self._wide:
-            grant, is_due = self._wide_grant(self._costs[self._wide[0]] if self._costs else _ONE)
-            if grant is not None:
-                self._wide_slots += grant.slots
-                self._wide_bytes += grant.bytes
-                return self._taken(self._wide.popleft(), grant)
-            if is_due:
-                return None
-        return self._take_narrow() if narrow else None
+        task = self._share.take(narrow=narrow)
+        if task is not None and not self._share.is_wide(task[0]):
+            self._beginning += 1
+        return task
 
-    def _take_narrow(self) -> Task | None:
-        budget = self._budget
-        if not budget.has_room or self._slots >= budget.share:
-            return None
-        try:
-            number = self._narrow.popleft()
-        except IndexError:
-            return None
-        exactly, free = min(self._size(number), budget.memory), budget.memory - budget.bytes_used
-        if exactly > free:
-            self._narrow.appendleft(number)
-            return None
-        # Rounded up where it can be, so that the grant will do for the next one of about the same size, too.
-        size = min(-(-exactly // _QUANTUM) * _QUANTUM, free)
-        self._beginning += 1
-        return self._taken(number, Grant(1, size))
-
-    def _wide_grant(self, cost: Cost) -> tuple[Grant | None, bool]:
-        """Return what a task of several requests gets now, and whether what is in flight must make room for it.
-
-        Beside tasks of one request, those of several have half of the requests and of the bytes in all.
-        """
-        budget = self._budget
-        parts = 2 if self._narrow else 1
-        entitled = min(
-            cost.slots,
-            max(1, budget.share // parts) - self._wide_slots,
-            cost.fitting(budget.memory // parts - self._wide_bytes),
-        )
-        if not self._wide_slots:
-            entitled = max(1, entitled)
-        # Better to wait a little than to send a large file through one connection.
-        least = 1 if not self._wide_slots else (cost.slots + 1) // 2
-        if entitled < least:
-            return None, False
-        free = min(budget.limit - budget.in_flight, budget.share - self._slots)
-        got = min(entitled, free, cost.fitting(budget.memory - budget.bytes_used))
-        if not budget.in_flight:
-            got = max(1, got)
-        if got < least:
-            return None, True
-        return Grant(got, min(cost.bytes(got), budget.memory - budget.bytes_used)), True
-
-    def _taken(self, number: int, grant: Grant) -> Task:
-        self._budget.take(grant)
-        self._slots += grant.slots
-        self._tasks += 1
-        return number, grant
+    def _has_work(self) -> bool:
+        return not self._stop.is_set() and bool(self._share.narrow or self._share.wide)
 
     def leave(self) -> None:
         """Leave the share to other runs. Under the lock."""
-        if self._is_hungry:
-            self._is_hungry = False
-            self._budget.hungry -= 1
-            if self._budget.waiting:
-                self._budget.changed.notify_all()
-
-
-def _wide(costs: Sequence[Cost]) -> deque[int]:
-    """Return the numbers of what takes several requests, the largest first, so that the end is no lonely file."""
-    wide = [number for number, cost in enumerate(costs) if cost.slots > 1]
-    return deque(sorted(wide, key=lambda number: -costs[number].weight))
+        self._share.leave()
 
 
 def for_each(

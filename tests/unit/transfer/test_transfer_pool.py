@@ -7,7 +7,8 @@ from threading import Barrier, Event, Lock
 import pytest
 
 from wildcast_server.transfer.auto import AutoLimit
-from wildcast_server.transfer.pool import Budget, Cost, Grant, for_each, for_each_granted
+from wildcast_server.transfer.budget import Budget, Cost, Grant
+from wildcast_server.transfer.pool import for_each, for_each_granted
 
 
 class Gauge:
@@ -86,7 +87,7 @@ def test_small_and_large_run_beside_each_other():
     """Small files do not wait for a large one, nor it for them."""
     large_began, small_ended = Event(), Event()
 
-    def work(size: int, _grant: Grant, *_) -> bool:
+    def work(size: int, _grant: Grant, *_: object) -> bool:
         if size == 1:
             small_ended.set()
             return large_began.wait(20)
@@ -101,7 +102,7 @@ def test_grants_together_keep_to_the_limit():
     """What large and small tasks are granted together is never more than there is."""
     slots, held, budget = Gauge(), Gauge(), Budget(6, 100)
 
-    def work(_item: int, grant: Grant, *_) -> None:
+    def work(_item: int, grant: Grant, *_: object) -> None:
         slots.add(grant.slots)
         held.add(grant.bytes)
         time.sleep(0.001)
@@ -165,7 +166,7 @@ def test_threads_come_as_the_limit_grows():
     """With a limit that finds itself there are sixteen threads at first, and more only when it grew."""
     budget, gauge = Budget(AutoLimit(cpu=lambda: 0.0), 1), Gauge()
 
-    def work(_number: int, _grant: Grant, *_) -> int:
+    def work(_number: int, _grant: Grant, *_: object) -> int:
         gauge.add(1)
         time.sleep(0.03)
         peak = gauge.peak
@@ -183,7 +184,7 @@ def test_whoever_sets_stop_ends_the_run():
     budget, stop = Budget(2, 1), Event()
     done: list[int] = []
 
-    def work(number: int, _grant: Grant, *_) -> None:
+    def work(number: int, _grant: Grant, *_: object) -> None:
         done.append(number)
         if number == 5:
             stop.set()
