@@ -49,13 +49,15 @@ def one_sentence() -> Iterator[None]:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import what then stays: the garbage collector need not look through it, now or later."""
+    """Import and make what then stays: the garbage collector need not look through it, now or later."""
+    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

@@ -228,8 +228,10 @@ class Publishing:
             self._stored(local, file)
             go_on()
 
-        self._means.gentle.upload(files, self.prefix, lambda _progress: go_on(), on_stored=stored)
-        self._acknowledged.write()
+        try:
+            self._means.gentle.upload(files, self.prefix, lambda _progress: go_on(), on_stored=stored)
+        finally:
+            self._acknowledged.write()
 
     def _is_uploaded(self, file: LocalFile) -> bool:
         row = self._acknowledged.rows.get(file.path)
