@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 WRITE_EVERY = 0.05
 """Seconds for which acknowledgements are gathered, so that one write does for many."""
+
+_RECORDED = "upload.recorded"
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,20 @@ class Acknowledged:
     ----------
     path
         The ledger; None for none.
+    clock
+        Tells seconds.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
         self.rows: dict[str, LedgerRow] = {}
         """By path, what was acknowledged in this process."""
         self._ledger: Ledger | None = None
         self._lock = Lock()
         self._unwritten: list[LedgerRow] = []
-        self._wrote = 0.0
+        self._clock, self._wrote = clock, -WRITE_EVERY
         # Looked up once: tests alone arm a place.
-        self._is_armed = VARIABLE in os.environ
+        self._is_armed = os.environ.get(VARIABLE, "").startswith(_RECORDED)
 
     @property
     def is_on_disk(self) -> bool:
@@ -106,23 +110,23 @@ class Acknowledged:
     def add(self, local: LocalFile, stored: StoredFile) -> None:
         """Note a file that the store has acknowledged; threads may call it.
 
-        It is written within `WRITE_EVERY`, if others follow, or by `write`. A kill in between costs no more than a look
-        at the listing, or the files of that moment once more.
+        A large file is written down at once, others with what is acknowledged after `WRITE_EVERY`, or by `write`. A
+        kill in between costs no more than a look at the listing, or the small files of that moment once more.
         """
         row = LedgerRow.of(stored, local)
         with self._lock:
             self.rows[row.path] = row
             if self._ledger is not None:
                 self._unwritten.append(row)
-        if self._is_armed or time.monotonic() - self._wrote > WRITE_EVERY:
+        if stored.is_multipart or self._is_armed or self._clock() - self._wrote >= WRITE_EVERY:
             self.write()
         if self._is_armed:
-            reached("upload.recorded")
+            reached(_RECORDED)
 
     def write(self) -> None:
         """Write what has been noted since the last time."""
         with self._lock:
-            self._wrote = time.monotonic()
+            self._wrote = self._clock()
             ledger, rows, self._unwritten = self._ledger, self._unwritten, []
             if ledger is None or not rows:
                 return
@@ -137,6 +141,9 @@ class Acknowledged:
     def forget(self, paths: Iterable[str]) -> None:
         """Note that the store does not hold these files after all."""
         self.write()
+        if self._ledger is None:
+            # What it has is not to be believed any more, and nothing can be added to it.
+            remove(self.path)
         for path in paths:
             self.rows.pop(path, None)
             if self._ledger is not None:

@@ -232,8 +232,10 @@ class Publishing:
             self._stored(local, file)
             go_on()
 
-        self._means.gentle.upload(files, self.prefix, lambda _progress: go_on(), on_stored=stored)
-        self._acknowledged.write()
+        try:
+            self._means.gentle.upload(files, self.prefix, lambda _progress: go_on(), on_stored=stored)
+        finally:
+            self._acknowledged.write()
 
     def _where(self) -> tuple[str, Acknowledged]:
         return self.prefix, self._acknowledged

@@ -41,8 +41,8 @@ class Sent:
         """Tell the observer what was counted so far."""
         if self._observer is not None:
             with self._lock:
-                self._told = time.monotonic()
                 self._observer(TransferProgress(self._files, self._files, self._bytes, self._bytes, self._skipped))
+                self._told = time.monotonic()
 
 
 class Overall:

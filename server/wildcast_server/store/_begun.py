@@ -30,6 +30,10 @@ _PATIENCE = 2.0
 """Seconds that the end of the process waits for the driver's threads."""
 
 
+def _nothing(_etag: str | None, _error: BaseException | None) -> None:
+    pass
+
+
 class _Put:
     """What obstore takes for the running event loop, and for a future: those of one request, never cancelled."""
 
@@ -52,10 +56,15 @@ class _Put:
     """It is not: `bool()`."""
 
     def set_result(self, result: Any) -> None:
-        self._ended(result["e_tag"], None)
+        self._end(result["e_tag"], None)
 
     def set_exception(self, error: BaseException) -> None:
-        self._ended(None, error)
+        self._end(None, error)
+
+    def _end(self, etag: str | None, error: BaseException | None) -> None:
+        # The driver keeps this object for a while, and it is not to keep the bytes.
+        ended, self._ended = self._ended, _nothing
+        ended(etag, error)
 
 
 def begin_put(
@@ -82,13 +91,16 @@ def begin_put(
     _settle_at_exit()
     before = asyncio._get_running_loop()  # noqa: SLF001 - named in asyncio's `__all__`, for whoever makes event loops
     asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", _Put(ended, later)))  # noqa: SLF001 - the same
+    refusal: BaseException | None = None
     try:
         begun: object = obstore.put_async(driver, path, data, use_multipart=False, attributes=attributes, tags=tags)
         del begun
     except DRIVER_ERRORS as error:
-        ended(None, error)
+        refusal = error
     finally:
         asyncio._set_running_loop(before)  # noqa: SLF001 - the same
+    if refusal is not None:
+        ended(None, refusal)
 
 
 @cache

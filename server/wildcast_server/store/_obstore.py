@@ -180,16 +180,12 @@ class ObstoreStore(RepeatingStore):
         if not self.begins_puts:
             super().begin_put(key, data, attributes, ended, later)
             return
-        path, began = self._path(key), time.monotonic()
+        path = self._path(key)
 
-        def first_ended(etag: str | None, error: BaseException | None) -> None:
-            if error is None:
-                ended(etag, None)
-                return
-            if isinstance(error, DRIVER_ERRORS):
-                error = translate(error, self._uri_of(key), "written")
-            self._go_on(error, began, lambda: self._put(path, data, attributes), ended, later)
+        def translated(error: BaseException) -> BaseException:
+            return translate(error, self._uri_of(key), "written") if isinstance(error, DRIVER_ERRORS) else error
 
+        first_ended = self._first_ended(translated, lambda: self._put(path, data, attributes), ended, later)
         described = self._attributes(attributes)
         begin_put(self._single, path, data, first_ended, later, attributes=described, tags=self._tags)
 

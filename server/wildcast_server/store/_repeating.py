@@ -1,5 +1,6 @@
 """A store that repeats its requests, renews its credentials, and counts both."""
 
+import time
 from abc import ABC
 from collections.abc import Callable
 from threading import Lock, Thread
@@ -48,13 +49,25 @@ class RepeatingStore(ObjectStore, ABC):
         """Go on with a request whose first try, which began at `began`, failed."""
         return self._retry.call(work, self._judge, self._count, failed=(error, began))
 
-    def _go_on(
-        self, error: BaseException, began: float, work: Callable[[], str | None], ended: PutEnded, later: Later
-    ) -> None:
-        """Go on with a put that was begun at `began` and failed; `ended` is told of its end.
+    def _first_ended(
+        self,
+        translated: Callable[[BaseException], BaseException],
+        work: Callable[[], str | None],
+        ended: PutEnded,
+        later: Later,
+    ) -> PutEnded:
+        """Return what takes in the end of the first try of a put that begins now.
 
-        A request that is repeated needs a thread, which sleeps between the tries.
+        Parameters
+        ----------
+        translated
+            Makes an error of ours of a driver's.
+        work
+            Makes another try. A request that is repeated needs a thread, which sleeps between the tries.
+        ended, later
+            As `begin_put` has them.
         """
+        began = time.monotonic()
 
         def repeat(first: StoreError) -> None:
             try:
@@ -64,13 +77,22 @@ class RepeatingStore(ObjectStore, ABC):
             else:
                 later((ended, (etag, None)))
 
-        if not isinstance(error, WORTH_ANOTHER_TRY):
-            ended(None, error)
-            return
-        try:
-            Thread(target=repeat, args=(error,), name="store").start()
-        except RuntimeError as why:  # no more threads to be had
-            ended(None, why)
+        def first_ended(etag: str | None, error: BaseException | None) -> None:
+            if error is None:
+                ended(etag, None)
+                return
+            ours = translated(error)
+            if ours is not error:
+                ours.__cause__ = error
+            if not isinstance(ours, WORTH_ANOTHER_TRY):
+                ended(None, ours)
+                return
+            try:
+                Thread(target=repeat, args=(ours,), name="store").start()
+            except RuntimeError:  # no more threads to be had
+                ended(None, ours)
+
+        return first_ended
 
     def _judge(self, error: StoreError, began: float) -> bool:
         """Take note of a failure, and say whether the request may succeed when it is made again."""

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import TypeVar
 
@@ -111,22 +112,23 @@ class S3Store(ObstoreStore):
 
     @property
     def begins_puts(self) -> bool:
-        return self._chosen().usual.begins
+        engines = self._chosen()
+        # Where another engine sends some of the small objects, it would hold up all that come after them.
+        all_small = engines.large is None or engines.large_from > self.site.options.part_size
+        return engines.usual.begins and all_small
 
     def begin_put(
         self, key: str, data: bytes, attributes: ObjectAttributes | None, ended: PutEnded, later: Later
     ) -> None:
-        path, began = self._path(key), time.monotonic()
+        path = self._path(key)
         writer = self._chosen().choose(len(data))
         _log.debug("%s/%s, %d bytes: written by %s", self.uri, key, len(data), writer.name)
-
-        def first_ended(etag: str | None, error: BaseException | None) -> None:
-            if error is None:
-                ended(etag, None)
-            else:
-                error = writer.translated(path, error)
-                self._go_on(error, began, lambda: writer.put(path, data, attributes, if_absent=False), ended, later)
-
+        first_ended = self._first_ended(
+            partial(writer.translated, path),
+            lambda: writer.put(path, data, attributes, if_absent=False),
+            ended,
+            later,
+        )
         writer.begin_put(path, data, attributes, first_ended, later)
 
     def put_if_absent(self, key: str, data: bytes, attributes: ObjectAttributes | None = None) -> str | None:

@@ -186,8 +186,8 @@ class ObjectStore(ABC):
     ) -> None:
         """Do as `put` does, without waiting for it where `begins_puts` says so.
 
-        `ended` is called once: at once, or by a call that is left to `later`, and that the caller makes. What `put`
-        raises before there is a request is raised here.
+        `ended` is called once: at once, or by a call that is left to `later`, and that the caller makes. A key that
+        there cannot be is refused at once, by an exception.
         """
         del later
         ended(self.put(key, data, attributes), None)

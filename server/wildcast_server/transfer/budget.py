@@ -102,7 +102,7 @@ Task = tuple[int, Grant]
 class Share:
     """What one run has of a budget, and what it has left to do.
 
-    Each method is called with the budget's lock held, but for those that say otherwise.
+    It is made without the budget's lock; each method is called with it held, but for those that say otherwise.
 
     Parameters
     ----------

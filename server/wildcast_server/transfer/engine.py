@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from wildcast_server.errors import StoreError, UploadFailedError
 from wildcast_server.failpoints import VARIABLE, reached
 from wildcast_server.http.media_types import cache_control, content_type
-from wildcast_server.store.base import ObjectAttributes, ObjectStore
+from wildcast_server.store.base import Later, ObjectAttributes, ObjectStore
 from wildcast_server.store.checksums import crc64nvme_of
 from wildcast_server.store.retry import RetryPolicy
 from wildcast_server.transfer.auto import MOST, AutoLimit
@@ -24,7 +24,7 @@ from wildcast_server.transfer.files import (
     TransferProgress,
 )
 from wildcast_server.transfer.parts import DEFAULT_PART_SIZE, MIB, PARTS_IN_FLIGHT, optimal_part_size
-from wildcast_server.transfer.pool import BEGUN, Begun, End, Later, for_each_granted
+from wildcast_server.transfer.pool import STARTED, End, Started, for_each_granted
 from wildcast_server.transfer.reading import open_unchanged, read_unchanged
 
 MEMORY = 256 * MIB
@@ -171,19 +171,21 @@ class _Tally:
             self._tell()
 
     def _tell(self) -> None:
-        self._told = time.monotonic()
+        now = time.monotonic()
         self._on_progress(
             TransferProgress(
                 files_done=self._files_done,
                 files_total=self._files_total,
                 bytes_done=self._bytes_done,
                 bytes_total=self._bytes_total,
-                seconds=self._told - self._began,
+                seconds=now - self._began,
             )
         )
+        # Counted from its end, so that one who is slow is not called for each file.
+        self._told = time.monotonic()
 
 
-class _Begun(NamedTuple):
+class _Sending(NamedTuple):
     """What is known of a small file before the store has acknowledged it."""
 
     key: str
@@ -208,7 +210,7 @@ class _Upload:
         self._reached: Callable[[str], None] | None = reached if VARIABLE in os.environ else None
         self.stop = Event()
 
-    def file(self, file: LocalFile, grant: Grant, end: End, later: Later) -> StoredFile | Begun:
+    def file(self, file: LocalFile, grant: Grant, end: End, later: Later) -> StoredFile | Started:
         """Read and write one file, or begin to write it."""
         path = file.path
         key = self._start + path
@@ -224,15 +226,15 @@ class _Upload:
             else:
                 data, crc, expected = self._read(file)
                 if self.begins:
-                    begun = _Begun(key, crc, expected, kind)
+                    begun = _Sending(key, crc, expected, kind)
                     self._store.begin_put(key, data, attributes, partial(end, begun), later)
-                    return BEGUN
+                    return STARTED
                 etag = self._store.put(key, data, attributes)
         except StoreError as error:
             raise _failed(file, error) from error
         return self._stored(file, StoredFile(path, key, file.size, crc, etag, expected, is_multipart, kind))
 
-    def conclude(self, file: LocalFile, begun: "_Begun", etag: str | None, error: BaseException | None) -> StoredFile:
+    def conclude(self, file: LocalFile, begun: "_Sending", etag: str | None, error: BaseException | None) -> StoredFile:
         """Take in the end of what `file` began."""
         if isinstance(error, StoreError):
             raise _failed(file, error) from error

@@ -8,12 +8,12 @@ of them are there only where beginning itself is slow, as when files come from a
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, Final, Generic, TypeVar
 
+from wildcast_server.store.base import Call, Later
 from wildcast_server.transfer.auto import AutoLimit
 from wildcast_server.transfer.budget import Budget, Cost, Grant, Share, Task
 
@@ -21,14 +21,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Begun:
+class Started:
     """What work returns that goes on without a thread."""
 
 
-BEGUN: Final = Begun()
-
-Later = Callable[[tuple[Callable[..., object], tuple[Any, ...]]], None]
-"""Leaves a call, with its arguments, to a thread of the pool."""
+STARTED: Final = Started()
 
 End = Callable[[Any, Any, BaseException | None], None]
 """Called, in a thread of the pool, when work that was begun has ended: with what was kept, and what came of it."""
@@ -36,8 +33,8 @@ End = Callable[[Any, Any, BaseException | None], None]
 Conclude = Callable[[Item, Any, Any, BaseException | None], Result]
 """Called then, with the item and what `End` was given: returns the result, or raises."""
 
-Work = Callable[[Item, Grant, End, Later], Result | Begun]
-"""Does an item, and returns the result; or begins it, returns `BEGUN`, and has the `End` called once, by a call
+Work = Callable[[Item, Grant, End, Later], Result | Started]
+"""Does an item, and returns the result; or begins it, returns `STARTED`, and has the `End` called once, by a call
 that is left to `Later`."""
 
 _PER_READER = 0.001
@@ -90,7 +87,7 @@ class _Run(Generic[Item, Result]):
         self._beginning = self._begun = 0
         self._pace = 0.0
         self._is_waiting = False
-        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]] = SimpleQueue()
+        self._calls: SimpleQueue[Call] = SimpleQueue()
         self._finished: deque[Task] = deque()
 
     def start(self, tasks: Sequence[Task] = ()) -> None:
@@ -124,7 +121,7 @@ class _Run(Generic[Item, Result]):
         except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that waits
             self.fail(error)
             return False
-        if isinstance(result, Begun):
+        if isinstance(result, Started):
             self._pace += (time.perf_counter() - began - self._pace) / _INERTIA
             return True
         self.results[number] = result
@@ -146,12 +143,20 @@ class _Run(Generic[Item, Result]):
     def _make_calls(self, awaited: int) -> None:
         """Make the calls that were left to the pool; wait for some of them, for a while."""
         calls, patience = self._calls, _LOOK_AGAIN
-        with suppress(Empty):
-            while awaited > 0 or not calls.empty():
+        while awaited > 0 or not calls.empty():
+            try:
                 call, arguments = calls.get(timeout=patience)
+            except Empty:
+                return
+            try:
                 call(*arguments)
-                awaited -= 1
-                patience = _LINGER
+            except BaseException as error:  # noqa: BLE001 - as above; nobody knows whose end it was, so none is waited for
+                self.fail(error)
+                self.ended.set()
+            # They hold the bytes that were sent.
+            del call, arguments
+            awaited -= 1
+            patience = _LINGER
 
     def _observe(self, task: Task, began: float) -> None:
         number, grant = task
@@ -203,15 +208,20 @@ class _Run(Generic[Item, Result]):
                 others = self._take_others() if tasks else []
                 if not tasks and not self._share.tasks:
                     self.ended.set()
-                awaited = self._enough() if not tasks and self._begun > 0 and not self._is_waiting else 0
+                must_wait = not tasks and self._begun > 0 and not (self._is_waiting or self.ended.is_set())
+                awaited = self._enough() if must_wait else 0
                 self._is_waiting |= awaited > 0
+                # A task of several requests blocks: somebody else has to wait for what goes on by itself.
+                is_alone = bool(tasks) and self._begun > 0 and not (self._beginning or self._is_waiting)
             self._start_all(others)
+            if is_alone:
+                self._start_waiting()
             if not awaited:
                 return tasks
 
     def _enough(self) -> int:
         """Return for how many ends to wait: waking up for each would cost more than a few free slots do."""
-        return min(self._begun, 1 + self._budget.limit // 8)
+        return min(self._begun, 1 + min(self._budget.limit, self._begun) // 8)
 
     def _take_some(self) -> list[Task]:
         """Take what one thread does next: one task, or several that are begun quickly. Under the lock."""
@@ -247,6 +257,12 @@ class _Run(Generic[Item, Result]):
             if another is None:
                 return others
             others.append(another)
+
+    def _start_waiting(self) -> None:
+        try:
+            self.start()
+        except RuntimeError as error:  # no more threads to be had
+            self.fail(error)
 
     def _start_all(self, tasks: list[Task]) -> None:
         try:

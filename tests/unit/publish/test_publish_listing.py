@@ -9,7 +9,7 @@ import pytest
 from wildcast_server.publish.listing import SLICE, list_known
 from wildcast_server.store import ObjectInfo, open_store
 from wildcast_server.store._obstore import ObstoreStore
-from wildcast_server.transfer.pool import Budget
+from wildcast_server.transfer.budget import Budget
 
 
 class CountingStore(ObstoreStore):

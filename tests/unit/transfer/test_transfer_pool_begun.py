@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wildcast_server.transfer.budget import Budget, Cost
-from wildcast_server.transfer.pool import BEGUN, for_each_granted
+from wildcast_server.transfer.pool import STARTED, for_each_granted
 
 
 class Driver:
@@ -27,7 +27,7 @@ class Driver:
         self.threads.add(threading.get_ident())
         self._count(1, size)
         self._pool.submit(self._end, item, size, end, later)
-        return BEGUN
+        return STARTED
 
     def _end(self, item: int, size: int, end: Callable[..., None], later: Callable[[Any], None]) -> None:
         time.sleep(self._seconds)
@@ -86,7 +86,7 @@ def test_all_slots_are_used(driver: Driver):
             later((end, (item, item, None)))
 
         driver._pool.submit(meet)
-        return BEGUN
+        return STARTED
 
     assert for_each_granted(begin, range(64), Budget(16, 1), None, conclude=_conclude) == list(range(64))
 
@@ -117,7 +117,7 @@ def test_a_failure_goes_on_as_it_is(driver: Driver, where: str):
             raise failure
         if item == 7 and where == "end":
             later((end, (item, None, failure)))
-            return BEGUN
+            return STARTED
         return driver.begin(item, 0, end, later)
 
     def conclude(item: int, kept: int, value: int, error: BaseException | None) -> int:
@@ -156,7 +156,7 @@ def test_an_end_before_the_beginning_is_over():
 
     def begin(item: int, _grant: object, end: Callable[..., None], _later: object) -> Any:
         end(item, item, None)
-        return BEGUN
+        return STARTED
 
     assert for_each_granted(begin, range(300), Budget(4, 1), None, conclude=_conclude) == list(range(300))
 
@@ -185,7 +185,7 @@ def test_two_runs_share_one_budget(driver: Driver):
     def begin(item: int, _grant: object, end: Callable[..., None], later: Callable[[Any], None]) -> Any:
         if second_is_done.is_set():
             end(item, item, None)
-            return BEGUN
+            return STARTED
         return driver.begin(item, 0, end, later)
 
     def run(number: int) -> None:
@@ -200,3 +200,42 @@ def test_two_runs_share_one_budget(driver: Driver):
     assert was_going_on
     assert driver.peak <= 4
     assert _is_idle(budget)
+
+
+def test_ends_are_taken_in_while_others_block(driver: Driver):
+    """What goes on by itself is concluded soon after it has ended, while every other thread is with a large one."""
+    costs = [Cost(8, 1, 0, 10)] * 2 + [Cost(1, 1)] * 40
+    left, all_small = [40], Event()
+
+    def work(item: int, _grant: Any, end: Callable[..., None], later: Callable[[Any], None]) -> Any:
+        if item < 2:
+            # As long as it takes: whoever waits for the small ones must be another thread.
+            assert all_small.wait(20)
+            return item * 2
+        return driver.begin(item, 0, end, later)
+
+    def conclude(item: int, kept: int, value: int, error: BaseException | None) -> int:
+        left[0] -= 1
+        if not left[0]:
+            all_small.set()
+        return _conclude(item, kept, value, error)
+
+    budget = Budget(16, 10**6)
+    assert for_each_granted(work, range(42), budget, costs, conclude=conclude) == list(range(0, 84, 2))
+    assert _is_idle(budget)
+
+
+def test_a_call_that_raises_ends_the_run():
+    """A driver's call that fails before it has told whose end it is: the run fails, and does not wait for ever."""
+    failure = MemoryError("no more")
+
+    def fail() -> None:
+        raise failure
+
+    def begin(_item: int, _grant: object, _end: object, later: Callable[[Any], None]) -> Any:
+        later((fail, ()))
+        return STARTED
+
+    with pytest.raises(MemoryError) as caught:
+        for_each_granted(begin, range(3), Budget(2, 1), None, conclude=_conclude)
+    assert caught.value is failure

@@ -147,3 +147,27 @@ def test_the_end_of_the_process_waits_for_the_driver():
     begun_module._settle()
     assert not begun_module._is_called_back()
     thread.join()
+
+
+def test_errors_keep_their_cause(record: Record):
+    """An error of ours names the driver's as its cause, as it does where one waits."""
+    with record([(403, {}, b"<Error><Code>AccessDenied</Code></Error>")]) as recorder:
+        store = open_store("s3://bucket", StoreOptions(endpoint_url=recorder.url, trust_checksums=True))
+        _etag, error = _put(store)
+    assert isinstance(error, AccessDeniedError)
+    assert type(error.__cause__).__module__.startswith("obstore")
+
+
+@pytest.mark.parametrize(
+    ("options", "begins"),
+    [
+        ({}, True),
+        ({"use_rust_client": False}, False),
+        ({"crt_min_limit": 1 << 20}, False),
+        ({"crt_min_limit": 64 << 20}, True),
+    ],
+)
+def test_who_begins(options: dict[str, object], *, begins: bool):
+    """Where any small object would be sent by an engine that waits, all are sent by threads that wait."""
+    store = open_store("s3://bucket", StoreOptions(endpoint_url="http://127.0.0.1:1", trust_checksums=True, **options))
+    assert store.begins_puts is begins
