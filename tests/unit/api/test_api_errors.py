@@ -20,6 +20,9 @@ ID = "exec_1_00000001"
         (errors.NotFoundError("x"), 404),
         (errors.InvalidParametersError("x", []), 422),
         (errors.StatusConflictError("x"), 409),
+        (errors.IdempotencyConflictError("x"), 409),
+        (errors.ForbiddenAddressError("x"), 422),
+        (errors.QueueFullError("x", 30), 429),
         (errors.ServiceUnavailableError("x"), 503),
         (errors.NetworkError("x"), 503),
         (errors.AccessDeniedError("x"), 502),
@@ -76,6 +79,15 @@ def test_a_body_that_is_refused_says_what_is_wrong(api, body, kind, words):
     answer = api.post("/v1/infer/results", content=body, headers={"Content-Type": kind})
     assert answer.status_code == 422
     assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[]", b'{"paths": 1}'])
+def test_what_another_route_takes_is_named_as_well(api, body):
+    """A body for `sign` is no submission, and the sentence does not ask for parameters."""
+    answer = api.post(f"/v1/infer/results/{ID}/sign", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "what sign takes" in answer.json()["error"]
+    assert "parameters" not in answer.json()["error"]
 
 
 @pytest.mark.parametrize("body", [b'{"parameters": null}', b"{}"])
