@@ -37,7 +37,7 @@ classes that say so (PostgreSQL, "Error Codes")."""
 _DEFERRED = "wildcast_deferred"
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, busy_seconds: float | None = None) -> Engine:
     """Open a database; nothing is connected yet.
 
     In SQLite every transaction takes the write lock at its beginning (``BEGIN IMMEDIATE``), because one that reads
@@ -59,7 +59,7 @@ def open_engine(url: str) -> Engine:
     parsed = _parse(url)
     try:
         if parsed.get_backend_name() == "sqlite":
-            return _open_sqlite(parsed)
+            return _open_sqlite(parsed, BUSY_SECONDS if busy_seconds is None else busy_seconds)
         return _open_server(parsed)
     except ArgumentError as error:
         raise SettingsError("database.url names a database that is not known here") from error
@@ -87,7 +87,7 @@ def _open_server(url: URL) -> Engine:
     )
 
 
-def _open_sqlite(url: URL) -> Engine:
+def _open_sqlite(url: URL, busy_seconds: float) -> Engine:
     options: dict[str, Any] = {}
     if url.database in (None, "", ":memory:"):
         options = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
@@ -96,7 +96,7 @@ def _open_sqlite(url: URL) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": busy_seconds, "check_same_thread": False},
         **options,
     )
     event.listen(engine, "connect", _on_connect)

@@ -24,6 +24,9 @@ from wildcast_server.wiring.outputs import ending_of, stores_of
 from wildcast_server.wiring.publishing import build_store_check
 from wildcast_server.wiring.workflows import expose, load_registry
 
+BUSY_SECONDS = 5.0
+"""How long a request waits for who else writes to SQLite; a worker has more time than who waits for an answer."""
+
 
 @dataclass(frozen=True)
 class ApiParts:
@@ -58,7 +61,7 @@ def build_api_parts(
     workflows = expose(settings.workflows, load_registry(settings.workflows, stop))
     ensure_database(settings)
     metrics = Metrics()
-    records = ObservedRecords(open_records(settings), metrics)
+    records = ObservedRecords(open_records(settings, busy_seconds=BUSY_SECONDS), metrics)
     metrics.watch(records.unfinished_counts)
     jobs = DbosQueue(database_url(settings))
     lookup = Lookup(records)

@@ -46,9 +46,9 @@ def database_url(settings: Settings) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
-def open_records(settings: Settings) -> Records:
-    """Open the records; nothing is connected yet."""
-    return SqlRecords(open_engine(database_url(settings)))
+def open_records(settings: Settings, *, busy_seconds: float | None = None) -> Records:
+    """Open the records; nothing is connected yet. The arguments are those of `open_engine`."""
+    return SqlRecords(open_engine(database_url(settings), busy_seconds=busy_seconds))
 
 
 def ensure_database(settings: Settings) -> None:
