@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from wildcast_server.jobs import probe
+from wildcast_server.jobs import probe, survey
 
 
 @pytest.fixture
@@ -99,3 +99,24 @@ def test_a_trial_that_is_told_to_stop_ends_at_once(write, tmp_path, eventually):
     assert time.monotonic() - began < 10
     assert found == [{}]
     assert not (tmp_path / "next").exists()
+
+
+def test_a_survey_tells_what_files_give(tmp_path):
+    """Each workflow with its file and how long it may run; of two of one name, the first file has it."""
+    texts = {
+        "a.py": "@workflow(timeout_seconds=5)\ndef one() -> None: ...\n@workflow\ndef two() -> None: ...\n",
+        "b.py": "import os\nos._exit(3)\n",
+        "c.py": "@workflow\ndef one() -> None: ...\nclass Three(Workflow):\n    name = 'three'\n    timeout_seconds = 0.5\n"
+        "    def run(self, parameters, context): ...\n",
+        "d.py": "raise ValueError\n",
+        "e.py": "@workflow(timeout_seconds=-1)\ndef never() -> None: ...\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(f"from wildcast_server import Workflow, workflow\n{text}")
+    seen = survey([tmp_path / name for name in texts])
+    assert seen.workflows == {
+        "one": (tmp_path / "a.py", 5.0),
+        "two": (tmp_path / "a.py", None),
+        "three": (tmp_path / "c.py", 0.5),
+    }
+    assert list(seen.refused) == [tmp_path / "b.py"]
