@@ -38,8 +38,14 @@ MAX_LABELS = 32
 MAX_RETENTION = 100 * 366 * 86_400
 """In seconds; a century, so that no date overflows."""
 
-LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
-LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+NAME = r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$"
+"""Of a label: without the `=` that lists put behind it."""
+
+VALUE = r"^[^\x00-\x1f\x7f]{0,255}$"
+"""Of a label: any text but control characters."""
+
+LabelName = Annotated[str, StringConstraints(pattern=NAME)]
+LabelValue = Annotated[str, StringConstraints(pattern=VALUE)]
 
 Key = Annotated[
     str | None,

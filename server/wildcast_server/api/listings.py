@@ -1,5 +1,6 @@
 """Listing executions."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from wildcast.contract.wire import Listing
 from wildcast_server.api.answers import FRESH, answer
 from wildcast_server.api.cursors import read_cursor, write_cursor
 from wildcast_server.api.documented import errors_of, json_of
+from wildcast_server.api.executions import NAME, VALUE
 from wildcast_server.api.routes import INFER, readable
 from wildcast_server.api.threads import Threads
 from wildcast_server.records import PageQuery, Position
@@ -108,11 +110,17 @@ def _labels(pairs: Sequence[str]) -> Mapping[str, str]:
     labels: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
-        if not separator or labels.get(name, value) != value:
-            why = "has no value: write it as label=name=value" if not separator else "cannot have two values at once"
-            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"the label {name!r} {why}")
-        labels[name] = value
+        if not separator:
+            raise _no_label(f"{name!r} has no value: write it as label=name=value")
+        if re.fullmatch(NAME, name) is None or re.fullmatch(VALUE, value) is None:
+            raise _no_label(f"{name!r} cannot be one: no execution can have it")
+        if labels.setdefault(name, value) != value:
+            raise _no_label(f"{name!r} cannot have two values at once")
     return labels
+
+
+def _no_label(why: str) -> HTTPException:
+    return HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"the label {why}")
 
 
 def _filters(query: PageQuery) -> list[Any]:

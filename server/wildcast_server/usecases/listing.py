@@ -39,6 +39,9 @@ class ListExecutions:
         ServiceUnavailableError
             If the records cannot be reached.
         """
+        if query.workflow is not None and not (query.workflow.isascii() and query.workflow.isprintable()):
+            # No workflow was ever called that, and it may be no text that every database takes.
+            self.workflows.get(query.workflow)
         page = self.records.page(query)
         if not page.executions and query.workflow is not None and query.before is None:
             self.workflows.get(query.workflow)

@@ -93,6 +93,13 @@ def test_a_workflow_lists_its_own(api, records):
     assert "missing" in answer.json()["error"]
 
 
+def test_a_name_that_no_workflow_can_have_asks_no_database(api, records):
+    """It may be no text that every database takes."""
+    records.page = None
+    for name in ("%00", "a%00b", "caf%C3%A9", "%0A"):
+        assert api.get(f"{URL}/{name}").status_code == 404
+
+
 def test_the_reserved_name_is_still_the_list_of_workflows(api):
     """`/v1/infer/workflows` is no workflow's list of executions."""
     assert api.get(f"{URL}/workflows").json().keys() == {"workflows"}
@@ -189,6 +196,9 @@ REFUSED = [
     {"until": "0001-01-01T00:00:00+23:00"},
     {"label": "colour"},
     {"label": ["colour=red", "colour=green"]},
+    {"label": "colour=\x00"},
+    {"label": "colour\x00=red"},
+    {"label": "colour=" + "x" * 256},
 ]
 
 
