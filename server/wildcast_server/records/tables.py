@@ -19,7 +19,9 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    and_,
     false,
+    literal_column,
 )
 
 metadata = MetaData(
@@ -100,10 +102,13 @@ executions = Table(
     Index(None, "status", "created_at", "sequence"),
     Index(None, "workflow_name", "status", "created_at", "sequence"),
 )
-# What few executions have.
-for _name in ("expires_at", "deleted_at"):
-    _is_set = executions.c[_name].is_not(None)
-    Index(None, executions.c[_name], sqlite_where=_is_set, postgresql_where=_is_set)
+NOT_EXPIRED = executions.c.status != literal_column("'expired'")
+"""Written out where it is asked for, so that an index of these alone is found."""
+
+_MAY_EXPIRE = and_(executions.c.expires_at.is_not(None), NOT_EXPIRED, executions.c.deleted_at.is_(None))
+Index(None, executions.c.expires_at, sqlite_where=_MAY_EXPIRE, postgresql_where=_MAY_EXPIRE)
+_IS_DELETED = executions.c.deleted_at.is_not(None)
+Index(None, executions.c.deleted_at, sqlite_where=_IS_DELETED, postgresql_where=_IS_DELETED)
 
 labels = Table(
     "labels",

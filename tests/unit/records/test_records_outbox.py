@@ -1,14 +1,17 @@
 """Expiry, deliveries, removals and forgetting: by every implementation of the port alike."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.domain.outbox import NewDelivery, NewRemoval
 from wildcast_server.errors import ServiceUnavailableError, StatusConflictError
-from wildcast_server.records import Effects, Records
+from wildcast_server.records import Effects, Records, SqlRecords, ensure_schema, open_engine
 
 S = ExecutionStatus
 FINAL = (S.FAILED, S.CANCELLED, S.EXPIRED)
@@ -243,3 +246,31 @@ def test_a_removal_outlives_its_execution(records: Records):
     records.mark(name, expected=S.FAILED, deleted_at=utc_now())
     assert records.prune([name]) == 1
     assert [found.execution_id for found in due_removals(records)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("ask", "indexes"),
+    [
+        (lambda records: records.expirable(utc_now(), limit=9), {"ix_executions_expires_at"}),
+        (
+            lambda records: records.prunable(utc_now(), limit=9),
+            {"ix_executions_status_created_at_sequence", "ix_executions_deleted_at"},
+        ),
+        (due_removals, {"ix_removals_next_try_at"}),
+        (due_deliveries, {"ix_deliveries_next_try_at"}),
+    ],
+)
+def test_what_is_due_is_found_in_an_index(ask: Callable[[Records], object], indexes: set[str]):
+    """SQLite says that looking for it goes through nothing that has been done, or is kept."""
+    engine = open_engine("sqlite://")
+    ensure_schema(engine)
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, values, *_: asked.append((text, values)))
+    ask(SqlRecords(engine))
+    # The begin of its transaction is a statement too.
+    ((statement, values),) = [(text, values) for text, values in asked if text.startswith("SELECT")]
+    with engine.connect() as connection:
+        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert not [step for step in plan if step.startswith("SCAN")], plan
+    assert all(any(index in step for step in plan) for index in indexes), plan
+    engine.dispose()

@@ -61,12 +61,12 @@ def _index_executions() -> None:
     place = ["created_at", "sequence"]
     for names in (place, ["workflow_name", *place], ["status", *place], ["workflow_name", "status", *place]):
         op.create_index(f"ix_executions_{'_'.join(names)}", "executions", names)
-    for name in ("expires_at", "deleted_at"):
-        _index_what_is_set("executions", name)
+    _index_what_is_set("executions", "expires_at", " AND status != 'expired' AND deleted_at IS NULL")
+    _index_what_is_set("executions", "deleted_at")
 
 
-def _index_what_is_set(table: str, name: str) -> None:
-    is_set = sa.text(f"{name} IS NOT NULL")
+def _index_what_is_set(table: str, name: str, further: str = "") -> None:
+    is_set = sa.text(f"{name} IS NOT NULL{further}")
     op.create_index(f"ix_{table}_{name}", table, [name], sqlite_where=is_set, postgresql_where=is_set)
 
 
