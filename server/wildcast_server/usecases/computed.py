@@ -1,6 +1,7 @@
 """Knowing, after a death, how far a computation had come: not begun, begun, or ended, so that it is only published."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,9 +44,9 @@ class Marks:
 
     def set(self, execution: Execution, ran: Provenance | None = None) -> None:
         """Note that the computation of this attempt has ended; without the note, a death here would repeat it."""
-        path = self._path(execution.name)
         try:
-            path.write_bytes(msgspec.json.encode(Computed(execution.attempt, _boot(), ran)))
+            # On the disk itself: after a crash of the machine it has to say that there was one.
+            _write_through(self._path(execution.name), msgspec.json.encode(Computed(execution.attempt, _boot(), ran)))
         except OSError as error:
             _log.warning("%s: a death before it is handed over would compute it again: %s", execution.id, error)
 
@@ -105,6 +106,18 @@ class Marks:
             return msgspec.json.decode(self._path(name).read_bytes(), type=Computed)
         except (OSError, msgspec.DecodeError):
             return None
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _boot() -> str:

@@ -76,6 +76,8 @@ class PublishOutput:
     def publish(self, execution_id: str, serial: int) -> Outcome:
         """Upload, verify and commit; whatever happens is an outcome."""
         means = self.means
+        if means.drain.has_begun:
+            means.drain.freeze()
         execution = means.current(execution_id)
         if execution is None or execution.jobs != serial or execution.status is not ExecutionStatus.PENDING_RESULTS:
             return STALE

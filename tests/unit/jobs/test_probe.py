@@ -106,8 +106,8 @@ def test_a_survey_tells_what_files_give(tmp_path):
     texts = {
         "a.py": "@workflow(timeout_seconds=5)\ndef one() -> None: ...\n@workflow\ndef two() -> None: ...\n",
         "b.py": "import os\nos._exit(3)\n",
-        "c.py": "@workflow\ndef one() -> None: ...\nclass Three(Workflow):\n    name = 'three'\n    timeout_seconds = 0.5\n"
-        "    def run(self, parameters, context): ...\n",
+        "c.py": "@workflow\ndef one() -> None: ...\n"
+        "class Three(Workflow):\n    name, timeout_seconds = 'three', 0.5\n    def run(self, *_): ...\n",
         "d.py": "raise ValueError\n",
         "e.py": "@workflow(timeout_seconds=-1)\ndef never() -> None: ...\n",
     }

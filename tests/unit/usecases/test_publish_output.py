@@ -200,6 +200,16 @@ def test_a_pause_does_not_hold_up_a_stop(bench, records, pending, at_rest):
     assert records.get(pending.id).status is Status.COMPLETED
 
 
+def test_nothing_is_begun_while_the_worker_stops(bench, records, pending, at_rest):
+    """A job that was taken in the last moment goes back as it was."""
+    worker = bench()
+    worker.means.drain.begin()
+    with pytest.raises(at_rest):
+        worker.work_once()
+    assert records.get(pending.id) == pending
+    assert worker.begin.journal == []
+
+
 def test_a_publication_of_an_earlier_attempt_is_taken_over(bench, records, pending, nowhere):
     """The worker died between commit and record: the same files are this attempt's publication."""
 
