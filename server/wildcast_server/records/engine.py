@@ -50,6 +50,8 @@ def open_engine(url: str, *, busy_seconds: float | None = None) -> Engine:
     url
         SQLAlchemy's: ``sqlite:////srv/wildcast.sqlite``, ``postgresql://…``, whose driver is psycopg unless another
         one is named; ``sqlite://`` is in memory.
+    busy_seconds
+        How long a writer waits for another one in SQLite, if not `BUSY_SECONDS`.
 
     Raises
     ------
