@@ -31,11 +31,13 @@ serve: $(READY) ## API, worker and edge on http://127.0.0.1:8000 and :8001, unti
 test: $(READY) ## the tests (under five minutes)
 	@$(BIN)/pytest --numprocesses=auto --ignore=tests/docs
 
-# FAULTS_PUBLICATIONS, FAULTS_FLIPS, FAULTS_KILLS and FAULTS_EXPIRIES make tests/faults shorter, or longer.
-test-long: $(READY) ## the long tests: faults, kills, bounds of memory (a quarter of an hour)
+# FAULTS_PUBLICATIONS, FAULTS_FLIPS, FAULTS_KILLS and FAULTS_EXPIRIES make tests/faults shorter, or longer; LONG_KILLS,
+# LONG_EXECUTIONS, LONG_RECORDS, LONG_SUBMIT_SECONDS, LONG_OUTAGE_SECONDS and LONG_SOAK_SECONDS do so for tests/long.
+test-long: $(READY) ## the long tests: faults, kills, outages, a million executions, memory (an hour)
 	@$(BIN)/pytest -m long
 
-test-system: $(READY) ## the tests that need programs from Debian: unzip
+# SYSTEM_NGINX_SECONDS=300 is the full length of tests/system; half a minute is enough to see that all of it works.
+test-system: $(READY) ## the tests that need programs from Debian: unzip, nginx
 	@$(BIN)/pytest -m system
 
 test-emulators: $(READY) .emulators/.ready ## the tests against Azurite, which npm installs in .emulators (half a minute, once)
