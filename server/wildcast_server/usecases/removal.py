@@ -124,20 +124,28 @@ class Remove:
             raise RemovalRefusedError("object storage is off, and it lies there")
         remove_publication(store, removal.prefix, committed=removal.committed)
         self._forget(removal.prefix, removal.attempt)
-        if not removal.committed and removal.reason != RETRIED:
-            self._remove_further(store, removal)
         self.on_removed(removal.prefix)
+        self._remove_others(store, removal, removal.prefix[: -len(removal.name)])
 
-    def _remove_further(self, store: ObjectStore, removal: Removal) -> None:
-        """Remove what the publication had begun in further places, when the first was taken."""
-        base = removal.prefix[: -len(removal.name)] if removal.prefix else ""
-        _, _, number = removal.name[len(removal.execution_id) :].partition("-")
-        for place in range(int(number or 1) + 1, int(number or 1) + 1 + AHEAD):
-            prefix = f"{base}{removal.execution_id}-{place}"
-            if not remove_publication(store, prefix, committed=False):
-                return
-            self._forget(prefix, removal.attempt)
+    def _remove_others(self, store: ObjectStore, removal: Removal, base: str) -> None:
+        """Remove what the publication had begun at other places, when one was taken or had been read already."""
+        _, _, text = removal.name[len(removal.execution_id) :].partition("-")
+        number = int(text or 1)
+        if removal.committed:
+            for place in range(1, number):
+                self._remove_place(store, removal, base, place)
+        elif removal.reason != RETRIED:
+            for place in range(number + 1, number + 1 + AHEAD):
+                if not self._remove_place(store, removal, base, place):
+                    return
+
+    def _remove_place(self, store: ObjectStore, removal: Removal, base: str, place: int) -> bool:
+        prefix = base + removal.execution_id + ("" if place == 1 else f"-{place}")
+        was_there = remove_publication(store, prefix, committed=False)
+        self._forget(prefix, removal.attempt)
+        if was_there:
             self.on_removed(prefix)
+        return was_there
 
     def _remove_directory(self, removal: Removal) -> None:
         if not remove_directory(self.output_root / removal.name):

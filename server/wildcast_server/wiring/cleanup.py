@@ -50,7 +50,7 @@ class LifeCycle:
         return [
             Pass("webhooks", self.deliver, 1.0),
             Pass("removal", self.remove, 2.0),
-            Pass("expiry", self.expire, 30.0),
+            Pass("expiry", self.expire, 10.0),
             Pass("pruning", self.prune, 300.0),
             Pass("sweeping", self.sweep, 3600.0),
         ]

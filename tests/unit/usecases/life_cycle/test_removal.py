@@ -10,6 +10,7 @@ from wildcast_server.domain.outbox import NewRemoval
 from wildcast_server.errors import NetworkError
 from wildcast_server.records import Effects
 from wildcast_server.usecases.directories import remove_directory
+from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.removal import LEASE_SECONDS, LONGEST_PAUSE, Remove, pause_after
 
 DELETED = "deleted"
@@ -118,6 +119,21 @@ def test_a_publication_that_never_came_to_be_goes_as_a_whole(world) -> None:
     assert world.objects() == [f"outputs/{execution.id}x/other"]
     assert world.left() == []
     assert list((world.root / "transfers").iterdir()) == []
+
+
+def test_the_places_before_the_published_one_are_emptied(world) -> None:
+    """What was shown before the end may have sent the publication on; a kill may have left it there."""
+    execution = world.running()
+    published = world.publisher.publish(world.outputs / execution.id, f"{execution.id}-3")
+    pending = world.records.change(execution.id, expected=execution.status, to=ExecutionStatus.PENDING_RESULTS)
+    completed = world.end(pending, ExecutionStatus.COMPLETED, published=as_record(published, 1))
+    for place in ("", "-2", "-4"):
+        world.store.put(f"outputs/{execution.id}{place}/left.bin", b"left")
+    delete(world, completed)
+
+    world.remove()
+
+    assert world.objects() == [f"outputs/{execution.id}-4/left.bin"]
 
 
 def test_what_a_retry_has_left_behind_is_removed_and_not_what_it_writes(world) -> None:
