@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,10 +56,10 @@ REFUSED = {
     "delete": "execution exec_1769560728_10ed9d3c is running: cancel it first, and delete it when it has ended",
 }
 
-_METADATA = {"attempt": 1, "created_at": "2026-01-28T00:38:48.120391Z"}
-CANCELLED = STATUS | {"metadata": _METADATA | {"cancel_requested_at": "2026-01-28T00:38:52.402118Z"}}
-RETRIED = STATUS | {"status": "pending_results", "progress": None, "metadata": _METADATA}
-PINNED = STATUS | {"status": "completed", "progress": None, "metadata": _METADATA | {"pinned": True}}
+METADATA: dict[str, Any] = STATUS["metadata"]
+CANCELLED = STATUS | {"metadata": METADATA | {"cancel_requested_at": "2026-01-28T00:38:52.402118Z"}}
+RETRIED = STATUS | {"status": "pending_results", "progress": None}
+PINNED = STATUS | {"status": "completed", "progress": None, "metadata": METADATA | {"pinned": True}}
 
 
 class PinBody(BaseModel):

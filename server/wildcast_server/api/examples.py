@@ -16,7 +16,7 @@ SUBMITTED = {
     "timestamp": "2026-01-28T00:38:48.120391Z",
 }
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "workflow_name": WORKFLOW,
     "execution_id": EXECUTION,
     "status": "running",
@@ -26,7 +26,18 @@ STATUS = {
     "end_time": None,
     "execution_time_seconds": 4.2,
     "error_message": None,
-    "metadata": {"attempt": 1, "created_at": "2026-01-28T00:38:48.120391Z", "provenance": None},
+    "metadata": {
+        "parameters": PARAMETERS,
+        "attempt": 1,
+        "created_at": "2026-01-28T00:38:48.120391Z",
+        "provenance": None,
+        "labels": {"project": "storms"},
+        "failed_step": None,
+        "cancel_requested_at": None,
+        "retention_seconds": None,
+        "expires_at": None,
+        "pinned": False,
+    },
 }
 
 LISTING = {"executions": [STATUS], "next_cursor": "WyIyMDI2LTAxLTI4VDAwOjM4OjQ4LjEyMDM5MVoiLDQxLCI5ZjJjIl0"}

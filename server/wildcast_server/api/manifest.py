@@ -66,15 +66,21 @@ def manifest_routes(results: Results, threads: Threads) -> APIRouter:
         responses=ANSWERS,
     )
     async def manifest(workflow_name: str, execution_id: str, request: Request) -> Response:
-        found = await threads.run(results.manifest, workflow_name, execution_id)
-        return await _answer(request, found)
+        found, version = await threads.run(_read, results, workflow_name, execution_id)
+        return await _answer(request, found, version)
 
     return router
 
 
-async def _answer(request: Request, found: StoredManifest) -> Response:
+def _read(results: Results, workflow_name: str, execution_id: str) -> tuple[StoredManifest, str]:
+    found = results.manifest(workflow_name, execution_id)
+    # Here, and not in the event loop: it may have many megabytes.
+    return found, hashlib.sha256(found.data).hexdigest()[:32]
+
+
+async def _answer(request: Request, found: StoredManifest, version: str) -> Response:
     is_plain = not _takes_gzip(", ".join(request.headers.getlist("accept-encoding")))
-    etag = f'"{hashlib.sha256(found.data).hexdigest()[:32]}{"-plain" if is_plain else ""}"'
+    etag = f'"{version}-plain"' if is_plain else f'"{version}"'
     headers = {
         "ETag": etag,
         "Last-Modified": http_date(found.committed_at),

@@ -118,6 +118,12 @@ def test_the_examples_are_what_their_schemas_say(kind):
     assert {field.encode_name for field in msgspec.structs.fields(kind)} == example.keys()
 
 
+def test_the_example_of_a_status_has_all_that_a_status_has(api):
+    """What is recorded of every execution is in its `metadata`, by the names that the example shows."""
+    name = api.post("/v1/infer/results", json={}).json()["execution_id"]
+    assert api.get(f"/v1/infer/results/{name}/status").json()["metadata"].keys() == examples.STATUS["metadata"].keys()
+
+
 def test_errors_are_documented_with_their_body(document):
     """Each with its own sentence, and the members that every error has; what is not listed is the default."""
     for path, name, operation in operations(document):
