@@ -114,9 +114,10 @@ def local(directory):
 
 
 @pytest.fixture(scope="session")
-def stored(directory):
-    """A service whose results are read by signed URL."""
-    service = Service(directory, directory / "stored", **{"object_storage.enabled": True})
+def stored(directory, postgres):
+    """A service whose results are read by signed URL, and whose records and jobs are in Postgres."""
+    values = {"object_storage.enabled": True, "database.url": postgres.complete()}
+    service = Service(directory, directory / "stored", **values)
     yield service
     service.close()
 
