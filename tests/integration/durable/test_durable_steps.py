@@ -51,11 +51,12 @@ def test_a_worker_killed_at_any_place_is_gone_on_with(site, failpoint):
 
 def test_a_worker_killed_in_the_middle_takes_its_workflow_along(site):
     """Nothing that it started lives on, not even what left the group; the next worker begins a second attempt."""
-    execution_id = site.submit("stubborn", seconds=1.5, leave=True)
+    execution_id = site.submit("stubborn", leave=True)
     worker = site.start()
     processes = site.started(execution_id)
     kill(worker)
     until(lambda: not any(map(is_alive, processes)), "the death of the workflow")
+    site.go()
     site.start()
     ended = site.ended(execution_id)
     assert (ended.status, ended.attempt) == (Status.COMPLETED, 2)
@@ -102,7 +103,7 @@ def test_ends_of_all_kinds_in_one_worker(site):
 def test_a_stop_in_order_is_no_attempt(site_of):
     """The worker ends well, what it ran waits, and another worker takes that within a second, in its attempt."""
     site = site_of(**{"workers.drain_seconds": 0})
-    execution_id = site.submit("stubborn", seconds=4.0)
+    execution_id = site.submit("stubborn")
     worker = site.start()
     site.started(execution_id)
     other = site.start()
@@ -110,6 +111,7 @@ def test_a_stop_in_order_is_no_attempt(site_of):
     worker.terminate()
     assert worker.wait(30) == 0
     site.started(execution_id, 2)
+    site.go()
     ended = site.ended(execution_id)
     assert (ended.status, ended.attempt) == (Status.COMPLETED, 1)
     other.terminate()

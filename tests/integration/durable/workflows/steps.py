@@ -28,21 +28,25 @@ def computes(context: RunContext, seconds: float = 0.0, files: int = 1) -> None:
         (context.output_directory / f"{number}.txt").write_text(f"file {number}\n" * 100)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        context.check_cancelled() if hasattr(context, "check_cancelled") else None
         time.sleep(0.02)
 
 
 @workflow
-def stubborn(context: RunContext, seconds: float = 60.0, leave: bool = False) -> None:
-    """Ignores every request to end, as does what it starts; with `leave`, that is in a session of its own."""
-    code = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep({seconds})"
+def stubborn(context: RunContext, leave: bool = False) -> None:
+    """Ignores every request to end until a file says it; what it starts does so, too, in a session of its own if told.
+
+    Where nobody makes the file, it takes a minute.
+    """
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], start_new_session=leave)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (context.output_directory / "early.txt").write_text("early")
     _note(context, child.pid)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    deadline, go = time.monotonic() + 60, Path(os.environ["STARTS"] + ".go")
+    while time.monotonic() < deadline and not go.exists():
         time.sleep(0.05)
+    child.kill()
+    child.wait()
 
 
 @workflow
