@@ -155,8 +155,17 @@ def _judge_directory(path: Path, execution: Execution | None) -> Iterator[Orphan
     if execution is not None:
         if execution.status in _WITHOUT_OUTPUT or execution.deleted_at is not None:
             yield Orphan(path, f"{execution.id} is {execution.status}, and has none any more", is_ours=True)
+        elif _is_left(path.name, execution):
+            yield Orphan(path, f"{execution.id} has gone on at another place since", is_ours=True)
     elif (path / MANIFEST_PATH).exists():
         # The only copy of a result, perhaps, whose records are elsewhere or were restored from a backup.
         yield Orphan(path, "no record knows the result that it holds, so it is left alone", is_ours=False)
     else:
         yield Orphan(path, "no record knows its execution", is_ours=True)
+
+
+def _is_left(name: str, execution: Execution) -> bool:
+    """Whether it is one of the places before that at which the execution is now, and nothing is published there."""
+    earlier = [execution.with_changes(place=place).name for place in range(1, execution.place)]
+    published = execution.published
+    return name in earlier and (published is None or published.publication.prefix != name)

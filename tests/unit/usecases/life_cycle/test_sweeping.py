@@ -67,6 +67,18 @@ def test_what_comes_back_after_its_removal_is_removed(world) -> None:
     assert world.left() == []
 
 
+def test_a_place_that_was_left_is_removed(world) -> None:
+    """What a machine wrote that was taken for dead, when another one has gone on at the next place."""
+    execution = world.running()
+    world.records.change(execution.id, expected=S.RUNNING, to=S.QUEUED, place=2)
+    for name in (execution.id, f"{execution.id}-2", f"{execution.id}-3"):
+        world.write(world.outputs / name)
+        age(world.outputs / name, world, DAY + 1)
+
+    assert sweep_of(world)() == 1
+    assert sorted(path.name for path in world.outputs.iterdir()) == [f"{execution.id}-2", f"{execution.id}-3"]
+
+
 def test_a_result_that_no_record_knows_is_reported_only(world, caplog) -> None:
     """It may be the only copy, of a server whose database was restored or changed."""
     execution = world.running()
