@@ -4,14 +4,15 @@ Every service has a `Metrics` of its own, with a registry of its own; nothing is
 methods, statuses, and names of workflows that exist: nothing secret, and nothing whose number a client decides.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from wildcast.contract.status import ExecutionStatus
@@ -29,8 +30,18 @@ OTHER_METHOD = "OTHER"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """The methods that are labels; any other is `OTHER_METHOD`."""
 
+OWN = ("wildcast_http_", "wildcast_executions_unfinished", "wildcast_queue_readable", "wildcast_executions_submitted")
+"""How the names begin of what each process tells of itself, or of all of them."""
+
 Counts = Callable[[], Mapping[ExecutionStatus, int]]
 """How many executions stand in each status that is not final; raises if that cannot be told now."""
+
+
+Others = Callable[[], Mapping[str, str]]
+"""By worker: what another process showed last, as `Metrics.text` has it."""
+
+OWN = "wildcast_"
+"""What the names of our own metrics begin with; of another process, only those are shown."""
 
 
 class TransferCounts(Protocol):
@@ -67,10 +78,23 @@ class TransferState:
     """How often, so far, a request was repeated."""
 
 
+class Told(NamedTuple):
+    """A number of another process."""
+
+    family: str
+    kind: str
+    """``counter`` or ``gauge``."""
+    text: str
+    labels: dict[str, str]
+    value: float
+
+
 class Metrics:
     """Counters and histograms of one service, in Prometheus' form."""
 
     def __init__(self) -> None:
+        self._others: Callable[[], Iterable[Told]] = tuple
+        self._others: Others = dict
         self._registry = CollectorRegistry(auto_describe=False)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
@@ -134,12 +158,63 @@ class Metrics:
         self._published_bytes.labels(storage_type).inc(size)
         self._publish_seconds.labels(storage_type).inc(seconds)
 
+    def include(self, others: Others) -> None:
+        """Show, at every look, what the workers of this machine have counted, each under its name."""
+        self._others = others
+
     def text(self) -> bytes:
         """Return everything as `CONTENT_TYPE`; blocks as long as `watch`'s counts do."""
-        return generate_latest(self._registry)
+        return generate_latest(_Together(self._registry, self._others))
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self._registry)
+
+
+class _Together(CollectorRegistry):
+    """One registry, and what other processes showed; a metric of several has one heading."""
+
+    def __init__(self, registry: CollectorRegistry, others: Others) -> None:
+        super().__init__(auto_describe=False)
+        self._own = registry
+        self._others = others
+
+    def collect(self) -> Iterator[Metric]:
+        """Look at all."""
+        found = {metric.name: metric for metric in self._own.collect()}
+        for worker, text in self._others().items():
+            for other in text_string_to_metric_families(text):
+                if not other.name.startswith(OWN):
+                    continue
+                metric = found.setdefault(other.name, Metric(other.name, other.documentation, other.type))
+                for name, labels, value, *_ in other.samples:
+                    metric.add_sample(name, {**labels, "worker": worker}, value)
+        yield from found.values()
+
+
+class _Joined(Collector):
+    """What a registry has, and what other processes tell: numbers of one name and labels are one number."""
+
+    def __init__(self, own: CollectorRegistry, others: Callable[[], Iterable[Told]]) -> None:
+        self._own = own
+        self._others = others
+
+    def collect(self) -> Iterator[Metric]:
+        """Add them up."""
+        families = {family.name: family for family in self._own.collect()}
+        for told in self._others():
+            family = families.setdefault(told.family, Metric(told.family, told.text, told.kind))
+            name = f"{told.family}_total" if told.kind == "counter" else told.family
+            for place, sample in enumerate(family.samples):
+                if (sample.name, sample.labels) == (name, told.labels):
+                    family.samples[place] = sample._replace(value=sample.value + told.value)
+                    break
+            else:
+                family.add_sample(name, told.labels, told.value)
+        yield from families.values()
+
+    def describe(self) -> Iterator[Metric]:
+        """Describe nothing: to describe would be to look."""
+        return iter(())
 
 
 class _Transferred:

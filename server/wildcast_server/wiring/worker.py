@@ -14,6 +14,7 @@ from wildcast_server.errors import SettingsError, WildcastServerError
 from wildcast_server.jobs import JobHandler, Runner
 from wildcast_server.jobs.dbos_engine import DbosQueue, DbosWorker
 from wildcast_server.metrics import Metrics
+from wildcast_server.records import ObservedRecords
 from wildcast_server.settings import Settings
 from wildcast_server.store import ObjectStore
 from wildcast_server.usecases.compute import Compute
@@ -28,9 +29,11 @@ from wildcast_server.usecases.watch import Watch
 from wildcast_server.usecases.workers import Heartbeats, Reaper, Strays
 from wildcast_server.wiring.cleanup import life_cycle
 from wildcast_server.wiring.database import database_url, ensure_database, open_records
+from wildcast_server.wiring.exposition import WRITE_SECONDS, Exposed
 from wildcast_server.wiring.identity import take_slot
 from wildcast_server.wiring.outputs import begin_of, ending_of
 from wildcast_server.wiring.publishing import build_store
+from wildcast_server.wiring.worker_metrics import KeptMetrics, metrics_path
 from wildcast_server.wiring.workflows import build_runner, seconds_for, survey_workflows
 
 logger = logging.getLogger(__name__)
@@ -93,7 +96,8 @@ class Worker:
         self._stop = stop
         ensure_database(settings)
         self._identity = opening.enter_context(take_slot(settings, "-".join(queues)))
-        self._records = open_records(settings)
+        self._metrics = Metrics()
+        self._records = ObservedRecords(open_records(settings), self._metrics)
         opening.callback(self._records.close)
         self._jobs = DbosQueue(database_url(settings))
         opening.callback(self._jobs.close)
@@ -109,6 +113,8 @@ class Worker:
             opening.callback(self._runner.close)
         self._engine = DbosWorker(database_url(settings), self._identity.id, self._queues)
         self._heartbeats = self._build_heartbeats()
+        name = f"{self._identity.label}-{self._identity.slot}"
+        self._tell = KeptMetrics(self._metrics, metrics_path(settings.data_dir, name))
         self._maintenance = Maintenance(self._passes(store))
 
     def run(self, on_ready: Callable[[], object]) -> NoReturn:
@@ -128,7 +134,7 @@ class Worker:
         return Means(
             records=self._records,
             jobs=self._jobs,
-            begin=begin_of(self._settings, store, Metrics()),
+            begin=begin_of(self._settings, store, self._metrics),
             output_root=self._settings.output_dir,
             identity=self._identity,
             ending=ending_of(self._settings),
@@ -176,9 +182,11 @@ class Worker:
         return [
             Pass("heartbeat", self._heartbeats, beat),
             Pass("reaper", Reaper(records, jobs, self._heartbeats, dead), beat),
+            Pass("metrics", self._tell, 1.0),
             Pass("strays", Strays(jobs, self._engine, self._identity.id), 5.0),
             Pass("reconcile", Reconcile(records, jobs, ending_of(settings), settings.workflows.max_attempts), 30.0),
             Pass("dead sites", DeadSites(records, jobs, dead), beat),
+            Pass("metrics", lambda: Exposed.of(settings).write(self._identity.id, self._metrics), WRITE_SECONDS),
             *life_cycle(settings, records, jobs, store, self._identity.site).passes,
         ]
 
@@ -198,6 +206,7 @@ class Worker:
             time.sleep(TAKING_SECONDS)
             self._come_to_rest()
             self._maintenance.stop()
+            self._tell()
             for job_id in self._jobs.held_by(self._identity.id):
                 if self._jobs.give_back(job_id, self._identity.id):
                     logger.warning("%s goes on in another worker, or at the next start", job_id)
