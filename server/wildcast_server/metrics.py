@@ -4,10 +4,10 @@ Every service has a `Metrics` of its own, with a registry of its own; nothing is
 methods, statuses, and names of workflows that exist: nothing secret, and nothing whose number a client decides.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -29,9 +29,6 @@ UNKNOWN_ROUTE = "unknown"
 OTHER_METHOD = "OTHER"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """The methods that are labels; any other is `OTHER_METHOD`."""
-
-OWN = ("wildcast_http_", "wildcast_executions_unfinished", "wildcast_queue_readable", "wildcast_executions_submitted")
-"""How the names begin of what each process tells of itself, or of all of them."""
 
 Counts = Callable[[], Mapping[ExecutionStatus, int]]
 """How many executions stand in each status that is not final; raises if that cannot be told now."""
@@ -78,22 +75,10 @@ class TransferState:
     """How often, so far, a request was repeated."""
 
 
-class Told(NamedTuple):
-    """A number of another process."""
-
-    family: str
-    kind: str
-    """``counter`` or ``gauge``."""
-    text: str
-    labels: dict[str, str]
-    value: float
-
-
 class Metrics:
     """Counters and histograms of one service, in Prometheus' form."""
 
     def __init__(self) -> None:
-        self._others: Callable[[], Iterable[Told]] = tuple
         self._others: Others = dict
         self._registry = CollectorRegistry(auto_describe=False)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -189,32 +174,6 @@ class _Together(CollectorRegistry):
                 for name, labels, value, *_ in other.samples:
                     metric.add_sample(name, {**labels, "worker": worker}, value)
         yield from found.values()
-
-
-class _Joined(Collector):
-    """What a registry has, and what other processes tell: numbers of one name and labels are one number."""
-
-    def __init__(self, own: CollectorRegistry, others: Callable[[], Iterable[Told]]) -> None:
-        self._own = own
-        self._others = others
-
-    def collect(self) -> Iterator[Metric]:
-        """Add them up."""
-        families = {family.name: family for family in self._own.collect()}
-        for told in self._others():
-            family = families.setdefault(told.family, Metric(told.family, told.text, told.kind))
-            name = f"{told.family}_total" if told.kind == "counter" else told.family
-            for place, sample in enumerate(family.samples):
-                if (sample.name, sample.labels) == (name, told.labels):
-                    family.samples[place] = sample._replace(value=sample.value + told.value)
-                    break
-            else:
-                family.add_sample(name, told.labels, told.value)
-        yield from families.values()
-
-    def describe(self) -> Iterator[Metric]:
-        """Describe nothing: to describe would be to look."""
-        return iter(())
 
 
 class _Transferred:

@@ -23,7 +23,6 @@ from wildcast_server.wiring.database import database_url, ensure_database, open_
 from wildcast_server.wiring.exposition import Exposed
 from wildcast_server.wiring.outputs import ending_of, stores_of
 from wildcast_server.wiring.publishing import build_store_check
-from wildcast_server.wiring.worker_metrics import read_all
 from wildcast_server.wiring.workflows import expose, load_registry
 
 BUSY_SECONDS = 5.0
@@ -65,7 +64,6 @@ def build_api_parts(
     metrics = Metrics()
     records = ObservedRecords(open_records(settings, busy_seconds=BUSY_SECONDS), metrics)
     metrics.watch(records.unfinished_counts)
-    metrics.add_others(lambda: read_all(settings.data_dir))
     metrics.include(Exposed.of(settings).read)
     jobs = DbosQueue(database_url(settings))
     lookup = Lookup(records)

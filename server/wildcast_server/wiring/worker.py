@@ -33,7 +33,6 @@ from wildcast_server.wiring.exposition import WRITE_SECONDS, Exposed
 from wildcast_server.wiring.identity import take_slot
 from wildcast_server.wiring.outputs import begin_of, ending_of
 from wildcast_server.wiring.publishing import build_store
-from wildcast_server.wiring.worker_metrics import KeptMetrics, metrics_path
 from wildcast_server.wiring.workflows import build_runner, seconds_for, survey_workflows
 
 logger = logging.getLogger(__name__)
@@ -113,8 +112,6 @@ class Worker:
             opening.callback(self._runner.close)
         self._engine = DbosWorker(database_url(settings), self._identity.id, self._queues)
         self._heartbeats = self._build_heartbeats()
-        name = f"{self._identity.label}-{self._identity.slot}"
-        self._tell = KeptMetrics(self._metrics, metrics_path(settings.data_dir, name))
         self._maintenance = Maintenance(self._passes(store))
 
     def run(self, on_ready: Callable[[], object]) -> NoReturn:
@@ -182,7 +179,6 @@ class Worker:
         return [
             Pass("heartbeat", self._heartbeats, beat),
             Pass("reaper", Reaper(records, jobs, self._heartbeats, dead), beat),
-            Pass("metrics", self._tell, 1.0),
             Pass("strays", Strays(jobs, self._engine, self._identity.id), 5.0),
             Pass("reconcile", Reconcile(records, jobs, ending_of(settings), settings.workflows.max_attempts), 30.0),
             Pass("dead sites", DeadSites(records, jobs, dead), beat),
@@ -206,7 +202,6 @@ class Worker:
             time.sleep(TAKING_SECONDS)
             self._come_to_rest()
             self._maintenance.stop()
-            self._tell()
             for job_id in self._jobs.held_by(self._identity.id):
                 if self._jobs.give_back(job_id, self._identity.id):
                     logger.warning("%s goes on in another worker, or at the next start", job_id)
