@@ -133,6 +133,10 @@ class Deliver:
         return sum(self.threads.map(self._deliver, due))
 
     def _deliver(self, delivery: Delivery) -> bool:
+        if delivery.tries > self.settings.attempts:
+            # Whoever had it before never said how it went; were it at fault for that, it would be so for ever.
+            self._failed(delivery, DeliveryFailedError("the tries before this one never came to an end"), is_final=True)
+            return False
         try:
             status = self._post(delivery)
         except ForbiddenAddressError as error:

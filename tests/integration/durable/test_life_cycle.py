@@ -85,6 +85,7 @@ def test_workers_tell_webhooks_and_let_results_expire(site_of, receiver) -> None
     assert "canary-path" not in site.log
 
 
+@pytest.mark.long
 def test_a_removal_that_a_kill_interrupts_is_gone_on_with(site_of) -> None:
     """By the next worker, once nothing was heard of it; what others have put below the prefix stays."""
     site = site_of()

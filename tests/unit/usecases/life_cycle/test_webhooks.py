@@ -234,6 +234,18 @@ def test_a_kill_in_the_middle_is_told_again(world, deliver, receiver) -> None:
     assert deliver() == 1
 
 
+def test_one_whose_tries_never_end_is_given_up(world, deliver_with, receiver) -> None:
+    """Whatever it is that ends its workers, it does so a bounded number of times."""
+    execution = world.ended(S.COMPLETED, webhook=receiver.url)
+    for _ in range(2):
+        assert len(world.records.due_deliveries(world.clock(), lease_seconds=0, limit=AT_ONCE)) == 1
+
+    assert deliver_with(attempts=2)() == 0
+
+    assert receiver.came == []
+    assert log_of(world, execution).next_try_at is None
+
+
 def test_one_that_does_not_answer_holds_up_no_other(world, deliver_with, receiver) -> None:
     """Several are told at the same time."""
     settings = deliver_with().settings
