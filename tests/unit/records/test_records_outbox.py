@@ -254,7 +254,7 @@ def test_a_removal_outlives_its_execution(records: Records):
         (lambda records: records.expirable(utc_now(), limit=9), {"ix_executions_expires_at"}),
         (
             lambda records: records.prunable(utc_now(), limit=9),
-            {"ix_executions_status_created_at_sequence", "ix_executions_deleted_at"},
+            {"ix_executions_status_", "ix_executions_deleted_at"},
         ),
         (due_removals, {"ix_removals_next_try_at"}),
         (due_deliveries, {"ix_deliveries_next_try_at"}),
