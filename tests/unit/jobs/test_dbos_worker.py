@@ -65,16 +65,37 @@ class Works:
             assert time.monotonic() < deadline, f"{self.log}\n{self.errors.read_text()[-4000:]}"
             time.sleep(0.05)
 
+    def close(self) -> None:
+        """End all workers."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.queue.close()
+
 
 @pytest.fixture
 def works(database_url, tmp_path):
     """A database with the engine's tables, and workers that end with the test."""
     made = Works(database_url, tmp_path)
     yield made
-    for process in made.processes:
-        process.kill()
-        process.wait()
-    made.queue.close()
+    made.close()
+
+
+IN_ORDER = ("fails", "quick-z", "quick-y", "quick-a", "quick-m")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def worked(request, tmp_path_factory):
+    """One worker that has done some jobs, for several tests to look at."""
+    directory = tmp_path_factory.mktemp("worked")
+    is_file = request.param == "sqlite"
+    url = f"sqlite:///{directory / 'jobs.sqlite'}" if is_file else request.getfixturevalue("postgres").empty()
+    made = Works(url, directory)
+    jobs = [made.submit(name, order) for order, name in enumerate(IN_ORDER, 1)]
+    made.start("A")
+    made.is_done(*jobs)
+    yield made
+    made.close()
 
 
 def test_after_a_kill_finished_steps_are_not_done_again(works):
@@ -92,20 +113,15 @@ def test_after_a_kill_finished_steps_are_not_done_again(works):
     assert f"A third {job} 1 ended" in works.log
 
 
-def test_a_handler_that_raises_ends_nothing_else(works):
+def test_a_handler_that_raises_ends_nothing_else(worked):
     """Its job is done, and the next one is taken."""
-    failing, next_one = works.submit("fails", 1), works.submit("quick", 2)
-    works.start("A")
-    works.is_done(failing, next_one)
-    assert f"A third {next_one} 1 ended" in works.log
+    assert "third fails.1" not in worked.log
+    assert "A third quick-z.1 1 ended" in worked.log
 
 
-def test_jobs_of_one_moment_are_taken_in_order(works):
+def test_jobs_of_one_moment_are_taken_in_order(worked):
     """The order is the job's own, whatever the clock of the database can tell apart."""
-    jobs = [works.submit(f"quick-{name}", order) for order, name in enumerate("zyam", 1)]
-    works.start("A")
-    works.is_done(*jobs)
-    assert re.findall(r"first (\S+)", works.log) == jobs
+    assert re.findall(r"first (\S+)", worked.log) == [f"{name}.1" for name in IN_ORDER]
 
 
 def test_a_withdrawn_job_is_interrupted_and_frees_its_slot(works):
@@ -170,28 +186,9 @@ def test_a_paused_worker_takes_nothing_new(works):
     assert worker.wait(20) == 0
 
 
-def test_what_is_taken_and_not_worked_on_is_seen(works):
-    """As after a database that went away between both."""
-    works.start("A")
-    engine = create_engine(_with_driver(works.url))
-    job = works.submit("quick")
-    works.is_done(job)
-    table = "workflow_status" if engine.dialect.name == "sqlite" else "dbos.workflow_status"
-    with engine.begin() as connection:
-        change = f"UPDATE {table} SET status = 'PENDING', executor_id = 'A' WHERE workflow_uuid = :job"  # noqa: S608 - a constant
-        connection.execute(text(change), {"job": job})
-    engine.dispose()
-    works.says(f"A strayed {job}")
-    assert works.queue.give_back(job, "A")
-    works.is_done(job)
-
-
-def test_nothing_of_a_job_is_pickled(works):
+def test_nothing_of_a_job_is_pickled(worked):
     """Neither its arguments nor what its steps returned, or raised."""
-    jobs = [works.submit("quick", 1), works.submit("fails", 2)]
-    works.start("A")
-    works.is_done(*jobs)
-    engine = create_engine(_with_driver(works.url))
+    engine = create_engine(_with_driver(worked.url))
     schema = None if engine.dialect.name == "sqlite" else "dbos"
     texts = []
     with engine.connect() as connection:
@@ -202,6 +199,20 @@ def test_nothing_of_a_job_is_pickled(works):
     assert any("wildcast_json" in value for value in texts)
     # What begins so is a pickle in base64.
     assert not [value for value in texts if value.startswith("gA")]
+
+
+def test_what_is_taken_and_not_worked_on_is_seen(worked):
+    """As after a database that went away between both."""
+    engine = create_engine(_with_driver(worked.url))
+    job = "quick-m.1"
+    table = "workflow_status" if engine.dialect.name == "sqlite" else "dbos.workflow_status"
+    with engine.begin() as connection:
+        change = f"UPDATE {table} SET status = 'PENDING', executor_id = 'A' WHERE workflow_uuid = :job"  # noqa: S608 - a constant
+        connection.execute(text(change), {"job": job})
+    engine.dispose()
+    worked.says(f"A strayed {job}")
+    assert worked.queue.give_back(job, "A")
+    worked.is_done(job)
 
 
 @pytest.mark.long
@@ -221,10 +232,7 @@ def test_a_database_that_is_away_costs_no_job(postgres, tmp_path):
         works.is_done(job)
         assert works.log.count(f"second {job}") == 1
     finally:
-        for process in works.processes:
-            process.kill()
-            process.wait()
-        works.queue.close()
+        works.close()
 
 
 def _with_driver(url: str):
