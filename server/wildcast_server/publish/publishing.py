@@ -57,7 +57,9 @@ class Publishing:
         self._sent = Sent(means.observe() if means.observe is not None else None)
         self._lock = RLock()
         about = About(execution=wanted.name, attempt=wanted.attempt, clock=means.clock)
-        self._partial = Partial(means.store, means.gentle, wanted.directory, about, self._where)
+        self._partial = Partial(
+            means.store, means.gentle, wanted.directory, about, lambda: (self.prefix, self._acknowledged)
+        )
         self._about = about
         self._threads = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="publish")
         self._opening: Future[None] = self._threads.submit(self._open)
@@ -236,9 +238,6 @@ class Publishing:
             self._means.gentle.upload(files, self.prefix, lambda _progress: go_on(), on_stored=stored)
         finally:
             self._acknowledged.write()
-
-    def _where(self) -> tuple[str, Acknowledged]:
-        return self.prefix, self._acknowledged
 
     def _is_uploaded(self, file: LocalFile) -> bool:
         row = self._acknowledged.rows.get(file.path)
