@@ -16,6 +16,7 @@ from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.records import Effects
 from wildcast_server.usecases.queues import compute_job
+from wildcast_server.wiring.cleanup import cleanup
 from wildcast_server.wiring.outputs import ending_of
 
 SECRET = "canary-whsec-2"
@@ -79,6 +80,8 @@ def test_workers_tell_webhooks_and_let_results_expire(site_of, receiver) -> None
     site.ended(kept)
     until(lambda: site.records.get(execution_id).status is Status.EXPIRED, "the expiry")
     until(lambda: site.objects(execution_id) == set(), "the removal")
+    # By hand as well, while the worker does the same.
+    cleanup(site.settings, dry_run=False, say=lambda _line: None)
     assert len(site.objects(kept)) == 2
     assert worker.poll() is None
     assert SECRET not in site.log
