@@ -1,5 +1,6 @@
 """Computing an execution, in every way that it can end, and going on after a death."""
 
+import asyncio
 import platform
 import socket
 from datetime import timedelta
@@ -16,7 +17,9 @@ from wildcast_server.errors import (
     WorkflowFailedError,
     WorkflowLoadError,
 )
+from wildcast_server.jobs import MemorySteps
 from wildcast_server.records import MemoryRecords
+from wildcast_server.usecases import compute, publish_output
 from wildcast_server.usecases.queues import compute_job
 
 
@@ -369,3 +372,28 @@ def test_an_outcome_is_json(bench, queued):
     ran = bench(write_output).compute.run(queued.id, 1)
     assert msgspec.json.decode(msgspec.json.encode(ran.as_json())) == ran.as_json()
     assert type(ran).of_json(ran.as_json()) == ran
+
+
+class NamedSteps(MemorySteps):
+    """Steps that note their names."""
+
+    def __init__(self) -> None:
+        self.names = []
+
+    async def once(self, name, work):
+        self.names.append(name)
+        return await super().once(name, work)
+
+    async def interruptible(self, name, work, interrupt):
+        self.names.append(name)
+        return await super().interruptible(name, work, interrupt)
+
+
+def test_the_steps_are_those_that_engines_keep(bench, jobs, queued):
+    """Their names and order are part of what waits in a database while wildcast is upgraded."""
+    worker, steps = bench(write_output), NamedSteps()
+    asyncio.run(worker.compute(jobs.waiting[0].id, queued.id, steps))
+    assert tuple(steps.names) == compute.STEPS == ("run", "hand over")
+    steps = NamedSteps()
+    asyncio.run(worker.publish(f"{queued.id}.2", queued.id, steps))
+    assert tuple(steps.names) == publish_output.STEPS == ("publish", "finalise", "clean up")
