@@ -26,8 +26,8 @@ from wildcast_server.signing.keys import generate_private_key
 from wildcast_server.signing.verify import Verifier
 from wildcast_server.store import open_store
 from wildcast_server.usecases.lookup import Lookup
-from wildcast_server.usecases.results import Results
 from wildcast_server.usecases.outcome import as_record
+from wildcast_server.usecases.results import Results
 from wildcast_server.wiring.serving import ServerThread, bind, url_of
 
 ID = "exec_1_00000001"
