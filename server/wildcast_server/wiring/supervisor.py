@@ -132,7 +132,8 @@ class Supervisor:
 
     def _keep(self) -> None:
         while not self._ending.wait(LOOK_SECONDS):
-            for kept in self._kept:
+            # A service manager may tell all processes at once to stop: then none is to be started again.
+            for kept in () if self._stop.is_set() else self._kept:
                 try:
                     kept.keep()
                 except OSError:
