@@ -16,8 +16,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.dml import ReturningInsert
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.records.tables import executions, idempotency, labels, publications
@@ -29,11 +27,10 @@ INSERT_PUBLICATION = insert(publications)
 INSERT_LABEL = insert(labels)
 INSERT_KEY = insert(idempotency)
 
-_INSERT_EXECUTION = {
-    "sqlite": sqlite.insert(executions).on_conflict_do_nothing().returning(_E.sequence),
-    "postgresql": postgresql.insert(executions).on_conflict_do_nothing().returning(_E.sequence),
-}
-"""By dialect. A failed insertion would end the transaction in Postgres, so this one has no row instead."""
+INSERT_EXECUTIONS = insert(executions).returning(_E.id, _E.sequence, sort_by_parameter_order=True)
+"""Of many at once; none may be `TAKEN`: a failed insertion would end the transaction in Postgres."""
+
+TAKEN = select(_E.id).where(_E.id.in_(bindparam("execution_ids", expanding=True)))
 
 EXECUTION = select(
     executions,
@@ -110,11 +107,6 @@ def _queued_before() -> Select[int]:
 
 QUEUE_POSITION = _queued_before()
 """One row with the number of queued executions before this one; none unless it is queued."""
-
-
-def insert_execution(connection: Connection) -> ReturningInsert[tuple[int]]:
-    """Choose the insertion that returns the new row's sequence, or no row if there is one of its id."""
-    return _INSERT_EXECUTION[connection.dialect.name]
 
 
 def lock_queue(connection: Connection) -> None:

@@ -62,8 +62,7 @@ class SqlRecords(SqlPages, SqlWorkers, SqlOutbox, Records):
         for submission in submissions:
             check_new(submission.execution)
         with self._write() as connection:
-            insertion = Insertion(connection, submissions, limits)
-            outcomes = [insertion.record(submission) for submission in submissions]
+            outcomes = Insertion(connection, submissions, limits).record_all()
             for accepted in new_ones(outcomes):
                 if within is not None:
                     within(accepted.execution, connection)
