@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 from harness.databases import KINDS, database
 from sqlalchemy import create_engine, text
 
@@ -39,6 +40,19 @@ BODY = json.dumps({"parameters": {"members": 20, "start": "2026-03-01", "variabl
 LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 GOALS = {"sqlite": 200, "postgres": 500}
 OK = 200
+COLUMNS = (
+    "database",
+    "API processes",
+    "accepted",
+    "a second",
+    "slowest second",
+    "p50, ms",
+    "p99, ms",
+    "CPU of the API, ms each",
+    "errors",
+    "goal",
+    "",
+)
 
 
 @dataclass(frozen=True)
@@ -56,12 +70,14 @@ class Row:
     p50: float
     p99: float
     """In milliseconds."""
+    cpu: float
+    """Of the API's processes for each that was accepted, in milliseconds."""
     errors: int
 
 
 @contextmanager
-def api(directory: Path, url: str, number: int) -> Iterator[int]:
-    """Run an API alone; give its port."""
+def api(directory: Path, url: str, number: int) -> Iterator[tuple[int, psutil.Process]]:
+    """Run an API alone; give its port and process."""
     (directory / "workflows").mkdir(exist_ok=True)
     (directory / "workflows" / "forecast.py").write_text(WORKFLOW)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -81,7 +97,7 @@ def api(directory: Path, url: str, number: int) -> Iterator[int]:
         process = subprocess.Popen(command, cwd=directory, stderr=log)
     try:
         wait_for(port)
-        yield port
+        yield port, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(30)
@@ -146,9 +162,12 @@ def measure(kind: str, processes: int, connections: int, seconds: float) -> Row:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(database(kind))
-        ports = [stack.enter_context(api(directory, url, number)) for number in range(processes)]
+        running = [stack.enter_context(api(directory, url, number)) for number in range(processes)]
+        ports = [port for port, _ in running]
         warm, _, _ = asyncio.run(load(ports, connections, 2.0))
+        before = cpu_seconds(process for _, process in running)
         accepted, errors, began = asyncio.run(load(ports, connections, seconds))
+        cpu = cpu_seconds(process for _, process in running) - before
         recorded = count(url)
         if recorded != len(warm) + len(accepted):
             raise AssertionError(f"{len(warm) + len(accepted)} were accepted, {recorded} are recorded with a job")
@@ -170,8 +189,14 @@ def measure(kind: str, processes: int, connections: int, seconds: float) -> Row:
             slowest_second=min(each_second),
             p50=times[len(times) // 2],
             p99=times[int(0.99 * (len(times) - 1))],
+            cpu=1000 * cpu / len(accepted),
             errors=len(errors),
         )
+
+
+def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    """Return the CPU time that they have used."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def count(url: str) -> int:
@@ -195,10 +220,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.json:
-        print(
-            "| database | API processes | accepted | a second | slowest second | p50, ms | p99, ms | errors | goal | |"
-        )
-        print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
+        print(f"| {' | '.join(COLUMNS)} |")
+        print(f"| --- | {'---: | ' * (len(COLUMNS) - 2)}--- |")
     for kind in [options.only] if options.only else KINDS:
         for processes in options.processes:
             row = measure(kind, processes, options.connections, options.seconds)
@@ -206,7 +229,15 @@ def main() -> None:
                 print(json.dumps(asdict(row)), flush=True)
                 continue
             numbers = [f"{row.accepted:,}", f"{row.rate:.0f}", f"{row.slowest_second}"]
-            cells = [kind, f"{processes}", *numbers, f"{row.p50:.0f}", f"{row.p99:.0f}", f"{row.errors}"]
+            cells = [
+                kind,
+                f"{processes}",
+                *numbers,
+                f"{row.p50:.0f}",
+                f"{row.p99:.0f}",
+                f"{row.cpu:.2f}",
+                f"{row.errors}",
+            ]
             met = "met" if row.rate >= GOALS[kind] else "missed"
             print(f"| {' | '.join([*cells, f'{GOALS[kind]}', met])} |", flush=True)
 

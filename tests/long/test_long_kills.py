@@ -23,10 +23,16 @@ SEED = int(os.environ.get("LONG_SEED", "1"))
 IN_FLIGHT = 12
 """How many executions wait or run at a time, so that there are some at every kill."""
 
-VICTIMS = ("worker", "worker", "runner", "runner", "api", "edge")
-EVERY_NTH_SUPERVISOR = 20
+VICTIMS = (*["runner"] * 6, *["worker"] * 2, *["api"] * 2, "edge")
+EVERY_NTH_SUPERVISOR = 25
+UP = "API   http"
+
 PAUSES = (0.3, 0.8)
 """Between two kills, in seconds."""
+
+GROWN = (0.3, 1.5)
+"""A server is spared until it is as old as a number between these, in starts of the service; and a worker until it is
+up: else most would die before, and there would be nothing to lose."""
 
 GONE_SECONDS = 10.0
 """Within which nothing may be left of a supervisor that is killed."""
@@ -39,11 +45,19 @@ class Killer:
     ----------
     service
         Which.
+    url
+        Of its database.
+    starts
+        What marks its processes.
     seed
         Of who is killed when.
+    usual
+        How long the service takes to start, in seconds.
     """
 
-    def __init__(self, service: Program, starts: Path, seed: int) -> None:
+    def __init__(self, service: Program, url: str, starts: Path, seed: int, usual: float) -> None:
+        self._url = url
+        self._usual = usual
         self._service = service
         self._starts = starts
         self._random = random.Random(seed)
@@ -60,14 +74,18 @@ class Killer:
                 self._kill_one(self._random.choice(VICTIMS))
 
     def _kill_one(self, wanted: str) -> None:
-        members = self._service.members()
-        members.pop("supervisor", None)
-        # What is being started again is spared until it is there: somebody else dies meanwhile.
-        role = wanted if wanted in members else self._random.choice(sorted(members) or [""])
-        if role:
-            with suppress(psutil.NoSuchProcess):
-                self._random.choice(members[role]).kill()
-                self.killed[role] += 1
+        """Kill one that is this; none if that is being started, since then somebody else is drawn."""
+        candidates = self._service.members().get(wanted, [])
+        with suppress(psutil.NoSuchProcess):
+            if wanted in ("worker", "runner"):
+                up = {row[0] for row in rows(self._url, "SELECT pid FROM workers WHERE state = 'up'")}
+                candidates = [each for each in candidates if (each.pid if wanted == "worker" else each.ppid()) in up]
+            else:
+                grown = time.time() - self._usual * self._random.uniform(*GROWN)
+                candidates = [each for each in candidates if each.create_time() <= grown]
+            if candidates:
+                self._random.choice(candidates).kill()
+                self.killed[wanted] += 1
 
     def _kill_supervisor(self) -> None:
         self._service.kill()
@@ -79,7 +97,10 @@ class Killer:
             time.sleep(0.05)
             left = survivors(self._starts) or ["none"]
         self.slowest_end = max(self.slowest_end, time.monotonic() - began)
+        ups = self._service.log().count(UP)
         self._service.start()
+        # One that is killed before it is up for the first time ends the service: it does not start.
+        eventually(lambda: self._service.log().count(UP) > ups, 180, "the next start")
 
 
 class Onlooker:
@@ -142,10 +163,11 @@ def test_nothing_is_lost_stuck_orphaned_or_computed_twice(
     """Whoever is killed, every execution ends, with as many starts of its workflow as attempts are recorded."""
     port, starts = free_port(), tmp_path / "starts"
     values = settings(database_url, **{"workflows.max_attempts": 50})
+    began = time.monotonic()
     service = start("serve", ["serve", "--port", str(port), "--edge-port", str(free_port())], values)
-    eventually(lambda: "API " in service.log(), 180)
+    eventually(lambda: UP in service.log(), 180)
+    killer = Killer(service, database_url, starts, SEED, time.monotonic() - began)
     submitter, ids, began = Submitter(f"http://127.0.0.1:{port}"), [], time.monotonic()
-    killer = Killer(service, starts, SEED)
     stream = threading.Thread(target=submit_all, args=(submitter, database_url, ids), daemon=True)
     with Onlooker(database_url, starts) as onlooker:
         stream.start()
