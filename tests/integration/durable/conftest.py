@@ -112,7 +112,8 @@ class Site:
         """Return what the store has of it, manifest and all."""
         prefix = self.root / "store" / "outputs"
         found = [path for place in prefix.glob(f"{execution_id}*") for path in place.rglob("*") if path.is_file()]
-        return {str(path.relative_to(prefix)) for path in found}
+        # A directory's store writes beside the name that it renames to: what a kill leaves there is no object.
+        return {str(path.relative_to(prefix)) for path in found if "#" not in path.name}
 
     def engine_is_done(self, execution_id: str) -> bool:
         """Whether no job of it is left to be done."""
