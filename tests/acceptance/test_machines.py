@@ -15,6 +15,8 @@ import pytest
 
 import wildcast
 
+pytestmark = pytest.mark.long
+
 PROGRAM = Path(sys.executable).parent / "wildcast-server"
 WORKFLOWS = Path(__file__).parent / "workflows"
 TIMEOUT = 60.0

@@ -10,6 +10,8 @@ from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.publish.partial import read_partial
 from wildcast_server.store import open_store
 
+pytestmark = pytest.mark.long
+
 FILES = {"0.txt", "1.txt", "2.txt"}
 
 

@@ -19,6 +19,8 @@ from wildcast_server.usecases.queues import compute_job
 from wildcast_server.wiring.cleanup import cleanup
 from wildcast_server.wiring.outputs import ending_of
 
+pytestmark = pytest.mark.long
+
 SECRET = "canary-whsec-2"
 
 
