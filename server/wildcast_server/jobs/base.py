@@ -5,7 +5,7 @@ gives to another worker, is decided there.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, Protocol
@@ -50,24 +50,28 @@ class JobQueue(ABC):
     """
 
     @abstractmethod
-    def enqueue(self, job: Job, connection: Any) -> None:
-        """Add a job.
+    def enqueue_all(self, jobs: Sequence[Job], connection: Any) -> None:
+        """Add jobs, for little more than one of them costs.
 
-        It is the only method that may be called within a transaction of the records: every other one has its own,
-        and waits for that one.
+        This method and `enqueue` are the only ones that may be called within a transaction of the records: every other
+        one has its own, and waits for that one.
 
         Parameters
         ----------
-        job
-            Its id is a new one.
+        jobs
+            Their ids are new ones.
         connection
-            The records' connection, in whose transaction the job is added; None adds it at once.
+            The records' connection, in whose transaction the jobs are added; None adds them at once.
 
         Raises
         ------
         RecordError
-            If there is a job of this id.
+            If there is a job of one of these ids: then none is to be committed.
         """
+
+    def enqueue(self, job: Job, connection: Any) -> None:
+        """Add one job, as `enqueue_all` does."""
+        self.enqueue_all([job], connection)
 
     @abstractmethod
     def withdraw(self, job_ids: Collection[str]) -> None:

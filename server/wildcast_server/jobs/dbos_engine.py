@@ -5,14 +5,15 @@ It is not imported with the room, since that takes most of a second which a runn
 # ruff: noqa: SLF001 - what DBOS has no public name for is used in this file alone, and each use has a test
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from dbos import DBOS, DBOSClient
+from dbos import DBOS, DBOSClient, EnqueueOptions
 
 from wildcast_server.jobs.base import Job, JobHandler, JobQueue, JobState, JobWorker, Json
 from wildcast_server.jobs.dbos_database import JsonSerializer, open_engine, quieten, refuse_pickles, translated
+from wildcast_server.jobs.dbos_together import Together
 from wildcast_server.jobs.interrupting import interruptible
 
 APPLICATION = "wildcast"
@@ -93,22 +94,18 @@ class DbosQueue(JobQueue):
             retry_connection_errors=False,
         )
 
-    def enqueue(self, job: Job, connection: Any) -> None:
-        """Add a job, in the transaction of `connection` if there is one."""
-        options: Any = {
-            "workflow_name": job.kind,
-            "queue_name": job.queue,
-            "workflow_id": job.id,
-            "app_version": APPLICATION_VERSION,
-            "workflow_id_reuse_policy": "reject",
-            # Before the time, which has whole seconds in some SQLite.
-            "priority": max(1, min(job.order, _HIGHEST_ORDER)),
-        }
+    def enqueue_all(self, jobs: Sequence[Job], connection: Any) -> None:
+        """Add jobs, in the transaction of `connection` if there is one."""
         with translated():
             if connection is None:
-                self._client.enqueue(options, job.id, job.execution_id)
-            else:
-                self._client.enqueue_in_transaction(connection, options, job.id, job.execution_id)
+                for job in jobs:
+                    self._client.enqueue(_options(job), job.id, job.execution_id)
+                return
+            together = Together(connection)
+            stand_in: Any = together
+            for job in jobs:
+                self._client.enqueue_in_transaction(stand_in, _options(job), job.id, job.execution_id)
+            together.insert()
 
     def withdraw(self, job_ids: Collection[str]) -> None:
         """Cancel jobs that wait, and interrupt those that are worked on."""
@@ -258,6 +255,18 @@ def check_jobs(url: str) -> None:
             queue._client._sys_db.verify_migrations()
     finally:
         queue.close()
+
+
+def _options(job: Job) -> EnqueueOptions:
+    return {
+        "workflow_name": job.kind,
+        "queue_name": job.queue,
+        "workflow_id": job.id,
+        "app_version": APPLICATION_VERSION,
+        "workflow_id_reuse_policy": "reject",
+        # Before the time, which has whole seconds in some SQLite.
+        "priority": max(1, min(job.order, _HIGHEST_ORDER)),
+    }
 
 
 def _register(kind: str, handler: JobHandler) -> None:

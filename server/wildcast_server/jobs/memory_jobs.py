@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,15 +60,17 @@ class MemoryJobs(JobQueue, JobWorker):
         with self._changed:
             return [job for _, _, job in sorted(entry for heap in self._waiting.values() for entry in heap)]
 
-    def enqueue(self, job: Job, connection: Any) -> None:
-        """Add a job; there is no transaction to do it in."""
+    def enqueue_all(self, jobs: Sequence[Job], connection: Any) -> None:
+        """Add jobs; there is no transaction to do it in."""
         del connection
         with self._changed:
             if self._is_closed:
                 raise ServiceUnavailableError("the job engine is closed and takes no more work")
-            if job.id in self._states:
-                raise RecordError(f"there is a job {job.id!r} already")
-            self._put(job)
+            for job in jobs:
+                if job.id in self._states:
+                    raise RecordError(f"there is a job {job.id!r} already")
+            for job in jobs:
+                self._put(job)
 
     def withdraw(self, job_ids: Collection[str]) -> None:
         """Take jobs back that wait."""

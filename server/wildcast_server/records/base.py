@@ -23,6 +23,7 @@ from wildcast_server.records.values import (
     Standing,
     Submission,
     Within,
+    WithinAll,
 )
 from wildcast_server.records.workers_port import WorkerRecords
 
@@ -39,7 +40,7 @@ class Records(WorkerRecords, OutboxRecords):
 
     @abstractmethod
     def insert_all(
-        self, submissions: Sequence[Submission], *, limits: Limits = UNLIMITED, within: Within | None = None
+        self, submissions: Sequence[Submission], *, limits: Limits = UNLIMITED, within: WithinAll | None = None
     ) -> list[Accepted | Exception]:
         """Record new executions, in one transaction; nobody comes in between counting and recording.
 
@@ -50,7 +51,7 @@ class Records(WorkerRecords, OutboxRecords):
         limits
             What would be one too many is not recorded. One whose key was used before counts for none.
         within
-            Done for each that is recorded; what it raises undoes all of them.
+            Done once for all that are recorded, if any is; what it raises undoes all of them.
 
         Returns
         -------
@@ -74,8 +75,14 @@ class Records(WorkerRecords, OutboxRecords):
         fingerprint: str = "",
     ) -> Accepted:
         """Record one new execution: as `insert_all` does, but what it returns instead of an outcome is raised."""
+
+        def within_all(recorded: Sequence[Execution], connection: Any) -> None:
+            for each in recorded:
+                if within is not None:
+                    within(each, connection)
+
         submission = Submission(execution=execution, key=key, fingerprint=fingerprint)
-        outcome = self.insert_all([submission], limits=limits, within=within)[0]
+        outcome = self.insert_all([submission], limits=limits, within=within_all)[0]
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

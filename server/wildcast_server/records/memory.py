@@ -40,7 +40,7 @@ from wildcast_server.records.values import (
     Marks,
     Standing,
     Submission,
-    Within,
+    WithinAll,
 )
 
 
@@ -48,7 +48,7 @@ class MemoryRecords(MemoryPages, MemoryWorkers, MemoryOutbox, Records):
     """Records that end with the process; the same behaviour as `SqlRecords`."""
 
     def insert_all(
-        self, submissions: Sequence[Submission], *, limits: Limits = UNLIMITED, within: Within | None = None
+        self, submissions: Sequence[Submission], *, limits: Limits = UNLIMITED, within: WithinAll | None = None
     ) -> list[Accepted | Exception]:
         for submission in submissions:
             check_new(submission.execution)
@@ -56,9 +56,9 @@ class MemoryRecords(MemoryPages, MemoryWorkers, MemoryOutbox, Records):
             there = Counter((each.workflow_name, each.status) for each in seen(tables))
             admission = Admission(limits, len(queued(tables)), there)
             outcomes = [_record(tables, admission, submission) for submission in submissions]
-            for accepted in new_ones(outcomes):
-                if within is not None:
-                    within(accepted.execution, None)
+            recorded = [accepted.execution for accepted in new_ones(outcomes)]
+            if within is not None and recorded:
+                within(recorded, None)
             return outcomes
 
     def get(self, execution_id: str, *, deleted: bool = False) -> Execution:

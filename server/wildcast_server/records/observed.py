@@ -26,7 +26,7 @@ from wildcast_server.records.values import (
     PageQuery,
     Standing,
     Submission,
-    Within,
+    WithinAll,
 )
 
 
@@ -41,7 +41,7 @@ class ObservedRecords(Records):
         self._metrics = metrics
 
     def insert_all(
-        self, submissions: Sequence[Submission], *, limits: Limits = UNLIMITED, within: Within | None = None
+        self, submissions: Sequence[Submission], *, limits: Limits = UNLIMITED, within: WithinAll | None = None
     ) -> list[Accepted | Exception]:
         outcomes = self._records.insert_all(submissions, limits=limits, within=within)
         for accepted in new_ones(outcomes):

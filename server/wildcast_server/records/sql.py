@@ -49,7 +49,7 @@ from wildcast_server.records.values import (
     Marks,
     Standing,
     Submission,
-    Within,
+    WithinAll,
 )
 
 
@@ -57,15 +57,15 @@ class SqlRecords(SqlPages, SqlWorkers, SqlOutbox, Records):
     """Records in a database whose schema is in place; `close` disposes of its engine."""
 
     def insert_all(
-        self, submissions: Sequence[Submission], *, limits: Limits = UNLIMITED, within: Within | None = None
+        self, submissions: Sequence[Submission], *, limits: Limits = UNLIMITED, within: WithinAll | None = None
     ) -> list[Accepted | Exception]:
         for submission in submissions:
             check_new(submission.execution)
         with self._write() as connection:
             outcomes = Insertion(connection, submissions, limits).record_all()
-            for accepted in new_ones(outcomes):
-                if within is not None:
-                    within(accepted.execution, connection)
+            recorded = [accepted.execution for accepted in new_ones(outcomes)]
+            if within is not None and recorded:
+                within(recorded, connection)
             return outcomes
 
     def get(self, execution_id: str, *, deleted: bool = False) -> Execution:

@@ -21,6 +21,9 @@ Within = Callable[[Execution, Any], None]
 """Done in the transaction that changes the execution, which it is given as it is then; the second argument is the
 connection, None in memory. What it raises undoes the change. It may not use the records themselves."""
 
+WithinAll = Callable[[Sequence[Execution], Any], None]
+"""The same for new executions, all at once: there is at least one."""
+
 
 class Changes(TypedDict, total=False):
     """What may change along with a status; a name that is left out stays as it is."""

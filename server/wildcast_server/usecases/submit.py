@@ -151,8 +151,8 @@ class Submit:
             _tell(outcome)
         return outcomes
 
-    def _enqueue(self, execution: Execution, connection: Any) -> None:
-        self.jobs.enqueue(compute_job(execution), connection)
+    def _enqueue(self, executions: Sequence[Execution], connection: Any) -> None:
+        self.jobs.enqueue_all([compute_job(each) for each in executions], connection)
 
     def _check_disk(self) -> None:
         try:

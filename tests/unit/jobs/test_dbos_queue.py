@@ -9,7 +9,7 @@ import time
 
 import pytest
 from dbos._serialization import DefaultSerializer, deserialize_args
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, event, make_url, text
 
 from wildcast_server.errors import RecordError, SchemaMismatchError, ServiceUnavailableError, SettingsError
 from wildcast_server.jobs import Job, JobState
@@ -43,6 +43,20 @@ def queue(engine, database_url):  # noqa: ARG001 - it has made the tables
 
 def statuses(engine) -> str:
     return "workflow_status" if engine.dialect.name == "sqlite" else "dbos.workflow_status"
+
+
+OWN = {"workflow_uuid", "creator_xid", "created_at", "updated_at", "retention_timestamp"}
+"""What differs between jobs that are alike; their inputs are in a table of their own."""
+
+
+def rows_of(engine, job_id: str) -> dict:
+    """Return what the engine keeps of a job that waits."""
+    with engine.connect() as connection:
+        row = connection.execute(
+            text(f"SELECT * FROM {statuses(engine)} WHERE workflow_uuid = :job"),  # noqa: S608 - a constant
+            {"job": job_id},
+        )
+        return dict(row.mappings().one())
 
 
 def hold(engine, job_id: str, executor: str) -> None:
@@ -83,6 +97,32 @@ def test_a_job_is_enqueued_once(queue, engine):
             queue.enqueue(job_of("a"), connection)
         queue.enqueue(job_of("b"), connection)
     assert queue.states(["a.1", "b.1"]) == dict.fromkeys(["a.1", "b.1"], JobState.WAITING)
+
+
+def test_many_jobs_take_as_many_statements_as_one(queue, engine):
+    """Two, however many there are; and each is as one that was enqueued alone."""
+    seen: list[str] = []
+
+    def see(_connection, _cursor, statement, *_: object):
+        seen.append(statement)
+
+    with engine.begin() as connection:
+        event.listen(connection, "before_cursor_execute", see)
+        queue.enqueue_all([job_of(f"many-{number}") for number in range(50)], connection)
+    assert len(seen) == 2
+    queue.enqueue(job_of("alone"), None)
+    names = [f"many-{number}.1" for number in range(50)]
+    assert set(queue.states(names).values()) == {JobState.WAITING}
+    many, alone = rows_of(engine, "many-7.1"), rows_of(engine, "alone.1")
+    assert {name for name in many if many[name] != alone[name]} <= OWN
+
+
+def test_one_job_that_is_there_refuses_all(queue, engine):
+    """By its name; what the transaction holds then is rolled back by whoever began it."""
+    queue.enqueue(job_of("b"), None)
+    with engine.connect() as connection, pytest.raises(RecordError, match=r"there is a job 'b\.1' already"):
+        queue.enqueue_all([job_of("a"), job_of("b"), job_of("c")], connection)
+    assert queue.states(["a.1", "c.1"]) == dict.fromkeys(["a.1", "c.1"], JobState.GONE)
 
 
 def test_the_order_has_no_end(queue):

@@ -1,5 +1,7 @@
 """Recording many executions at once, with keys, labels and limits: by every implementation of the port alike."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from wildcast.contract.status import ExecutionStatus as Status
@@ -55,21 +57,21 @@ def test_one_that_is_refused_does_not_refuse_the_others(records: Records):
     assert recorded(records) == [execution(1).id, execution(2).id]
 
 
-def test_what_goes_with_it_is_done_for_each_that_is_recorded(records: Records):
-    """With the execution as it is recorded, its place included."""
-    seen: list[Execution] = []
+def test_what_goes_with_it_is_done_once_for_all_that_are_recorded(records: Records):
+    """With the executions as they are recorded, their places included; not at all for none."""
+    seen: list[Sequence[Execution]] = []
     records.insert_all(submissions(1, 1, 2), within=lambda given, _connection: seen.append(given))
-    assert [(found.id, found.sequence) for found in seen] == [
-        (found.id, found.sequence) for found in records.unfinished()
+    records.insert_all(submissions(1), within=lambda given, _connection: seen.append(given))
+    assert [[(found.id, found.sequence) for found in given] for given in seen] == [
+        [(found.id, found.sequence) for found in records.unfinished()]
     ]
 
 
 def test_what_fails_within_undoes_all_of_it(records: Records):
     """Executions, labels and keys: the same can be submitted again."""
 
-    def fail(given: Execution, _connection: object) -> None:
-        if given.id == execution(2).id:
-            raise ServiceUnavailableError("away")
+    def fail(_given: Sequence[Execution], _connection: object) -> None:
+        raise ServiceUnavailableError("away")
 
     given = [Submission(execution=execution(number, labels={"a": "b"}), key=f"k{number}") for number in (1, 2)]
     with pytest.raises(ServiceUnavailableError, match="away"):
