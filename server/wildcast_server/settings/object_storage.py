@@ -108,6 +108,8 @@ class ObjectStorageSettings(Section):
     """A PEM; a path given here lands in `cloudfront_private_key_path`."""
     cloudfront_private_key_path: ReadableFile | None = Field(default=None, repr=False)
     """A path; a PEM given here lands in `cloudfront_private_key`."""
+    cloudfront_distribution_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]+$")
+    """Of the distribution that is told to forget what is removed; None: cached copies stay until they are old."""
     cloudfront_hash_algorithm: Literal["SHA1", "SHA256"] = "SHA1"
     signed_url_expires_in: WholeNumber = Field(default=3600, ge=1, le=TEN_YEARS)
     """In seconds."""
@@ -266,6 +268,8 @@ def _cloudfront(section: ObjectStorageSettings) -> Iterator[Conflict]:
             "cloudfront_private_key and cloudfront_private_key_path are both set: give one",
             ("cloudfront_private_key", "cloudfront_private_key_path"),
         )
+    if section.cloudfront_distribution_id is not None and section.cloudfront_domain is None:
+        yield Conflict("cloudfront_distribution_id is set without cloudfront_domain", ("cloudfront_distribution_id",))
     parts = {
         "cloudfront_domain": section.cloudfront_domain,
         "cloudfront_key_pair_id": section.cloudfront_key_pair_id,

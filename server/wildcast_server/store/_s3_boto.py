@@ -109,20 +109,25 @@ class BotoWriter(RequestWriter):
 
 def make_client(site: S3Site, size: int) -> Any:
     """Make boto3's client for requests with bodies of up to `size` bytes: our credentials, no repetitions."""
-    import boto3
-    import botocore.session
-
-    core = botocore.session.get_session()
-    core.register_component("data_loader", _descriptions())
-    core.register_component("credential_provider", _Resolver(site.credentials))
     options = site.options
-    return boto3.session.Session(botocore_session=core).client(
+    return boto_session(site.credentials).client(
         "s3",
         endpoint_url=None if site.accelerated else site.service,
         region_name=options.region,
         verify=str(options.ca_bundle) if options.ca_bundle else None,
         config=_config(site, size),
     )
+
+
+def boto_session(credentials: CredentialSource) -> Any:
+    """Make a session of boto3's with our credentials in place of those that it would look for."""
+    import boto3
+    import botocore.session
+
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _descriptions())
+    core.register_component("credential_provider", _Resolver(credentials))
+    return boto3.session.Session(botocore_session=core)
 
 
 @cache

@@ -67,8 +67,9 @@ class Remove:
         The disk that they are on.
     ledgers
         Of the publications made on this machine.
-    on_removed
-        Told the prefix of each publication that is gone, for caches to forget it.
+    forget
+        Lets a CDN forget all keys that begin with the first argument; the second one is the same where a removal is
+        repeated, and another for each removal.
     """
 
     records: Records
@@ -77,7 +78,7 @@ class Remove:
     site: str
     prefix: str = ""
     ledgers: Ledgers = field(default_factory=lambda: Ledgers(None, ""))
-    on_removed: Callable[[str], None] = lambda _prefix: None
+    forget: Callable[[str, str], None] = lambda _beginning, _reference: None
     clock: Callable[[], datetime] = utc_now
 
     def __call__(self) -> int:
@@ -123,9 +124,12 @@ class Remove:
         if store is None:
             raise RemovalRefusedError("object storage is off, and it lies there")
         remove_publication(store, removal.prefix, committed=removal.committed)
-        self._forget(removal.prefix, removal.attempt)
-        self.on_removed(removal.prefix)
-        self._remove_others(store, removal, removal.prefix[: -len(removal.name)])
+        self._forget_ledgers(removal.prefix, removal.attempt)
+        base = removal.prefix[: -len(removal.name)]
+        self._remove_others(store, removal, base)
+        if removal.storage_type == "s3":
+            # Last, or what is read meanwhile would be cached again; its other places begin with the id as well.
+            self.forget(base + removal.execution_id, f"wildcast {removal.execution_id} {removal.id}")
 
     def _remove_others(self, store: ObjectStore, removal: Removal, base: str) -> None:
         """Remove what the publication had begun at other places, when one was taken or had been read already."""
@@ -142,19 +146,17 @@ class Remove:
     def _remove_place(self, store: ObjectStore, removal: Removal, base: str, place: int) -> bool:
         prefix = base + removal.execution_id + ("" if place == 1 else f"-{place}")
         was_there = remove_publication(store, prefix, committed=False)
-        self._forget(prefix, removal.attempt)
-        if was_there:
-            self.on_removed(prefix)
+        self._forget_ledgers(prefix, removal.attempt)
         return was_there
 
     def _remove_directory(self, removal: Removal) -> None:
         if not remove_directory(self.output_root / removal.name):
             logger.warning("%s stays: there is more in it than was published", self.output_root / removal.name)
-        self._forget(join_key(self.prefix, removal.name), removal.attempt)
+        self._forget_ledgers(join_key(self.prefix, removal.name), removal.attempt)
         if removal.reason != RETRIED:
             Marks(self.output_root).remove(removal.execution_id)
 
-    def _forget(self, prefix: str, attempt: int) -> None:
+    def _forget_ledgers(self, prefix: str, attempt: int) -> None:
         """Remove the ledgers of a publication, which only this machine's are here."""
         remove(self.ledgers.uploaded(prefix))
         for number in range(1, attempt + 1):

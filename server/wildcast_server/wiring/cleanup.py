@@ -16,6 +16,7 @@ from wildcast_server.publish.ledgers import Ledgers
 from wildcast_server.records import Records
 from wildcast_server.settings import Settings
 from wildcast_server.store import ObjectStore
+from wildcast_server.store.invalidation import Invalidation
 from wildcast_server.usecases.expiry import Expire
 from wildcast_server.usecases.maintenance import Pass
 from wildcast_server.usecases.pruning import JOBS_KEPT, Prune
@@ -25,7 +26,7 @@ from wildcast_server.usecases.webhooks import Deliver, outgoing_of
 from wildcast_server.wiring.database import database_url, ensure_database, open_records
 from wildcast_server.wiring.identity import SITE_FILE
 from wildcast_server.wiring.outputs import ending_of, stores_of
-from wildcast_server.wiring.publishing import build_store
+from wildcast_server.wiring.publishing import build_store, store_options
 
 if TYPE_CHECKING:
     from wildcast_server.domain.outbox import NewRemoval
@@ -78,6 +79,7 @@ def life_cycle(settings: Settings, records: Records, jobs: JobQueue, store: Obje
             site=site,
             prefix=prefix,
             ledgers=Ledgers(transfers, "" if store is None else store.uri),
+            forget=_forgetting(settings),
         ),
         sweep=Sweep(
             records=records,
@@ -126,6 +128,14 @@ def cleanup(settings: Settings, *, dry_run: bool, say: Callable[[str], object]) 
     finally:
         jobs.close()
         records.close()
+
+
+def _forgetting(settings: Settings) -> Callable[[str, str], None]:
+    """Return what lets the distribution forget keys, if one is named that can be told so."""
+    distribution = settings.object_storage.cloudfront_distribution_id
+    if distribution is None:
+        return Remove.forget
+    return Invalidation(distribution, store_options(settings.object_storage))
 
 
 def _plan(parts: LifeCycle) -> Iterator[str]:

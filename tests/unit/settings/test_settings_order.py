@@ -92,6 +92,7 @@ VALUES = {
     "object_storage.tags": '{"a": "b"}',
     "object_storage.cloudfront_domain": "x.example",
     "object_storage.cloudfront_private_key_path": "key.pem",
+    "object_storage.cloudfront_distribution_id": "E1",
     "object_storage.cloudfront_hash_algorithm": "SHA256",
 }
 

@@ -78,12 +78,16 @@ class World:
     store: ObjectStore
     storage_type: str = "s3"
     retention_seconds: int | None = None
-    removed_prefixes: list[str] = field(default_factory=list)
+    forgotten: list[tuple[str, str]] = field(default_factory=list)
     number: int = 0
 
     def __post_init__(self) -> None:
         self.outputs.mkdir()
         (self.root / "transfers").mkdir()
+
+    def forget(self, beginning: str, reference: str) -> None:
+        """Stand for a CDN, which forgets."""
+        self.forgotten.append((beginning, reference))
 
     @property
     def outputs(self) -> Path:
@@ -115,7 +119,7 @@ class World:
             site=SITE,
             prefix="outputs",
             ledgers=self.ledgers,
-            on_removed=self.removed_prefixes.append,
+            forget=self.forget,
             clock=self.clock,
         )
 

@@ -7,7 +7,7 @@ import pytest
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.outbox import NewRemoval
-from wildcast_server.errors import NetworkError
+from wildcast_server.errors import NetworkError, SlowDownError
 from wildcast_server.records import Effects
 from wildcast_server.usecases.directories import remove_directory
 from wildcast_server.usecases.outcome import as_record
@@ -33,7 +33,7 @@ def test_what_the_manifest_lists_is_removed_and_nothing_else(world) -> None:
 
     assert world.objects() == [f"outputs/{execution.id}/staged/by-hand.nc", f"outputs/{execution.id}0/other.nc"]
     assert world.left() == []
-    assert world.removed_prefixes == [f"outputs/{execution.id}"]
+    assert [beginning for beginning, _ in world.forgotten] == [f"outputs/{execution.id}"]
 
 
 def test_it_is_done_once(world) -> None:
@@ -68,6 +68,29 @@ def test_the_manifest_goes_last(world, monkeypatch) -> None:
     world.clock.pass_by(pause_after(1).total_seconds())
     assert world.remove() == 1
     assert world.objects() == [f"{prefix}/foreign"]
+
+
+def test_the_cdn_forgets_it_even_if_that_fails_at_first(world, monkeypatch) -> None:
+    """Asked again, with the same reference, until it is done; for another removal it is another one."""
+    execution, other = (world.ended(ExecutionStatus.COMPLETED) for _ in range(2))
+    delete(world, execution)
+    forget = world.forget
+
+    def refuses(beginning: str, reference: str) -> None:
+        forget(beginning, reference)
+        raise SlowDownError("as many as there may be are in progress")
+
+    monkeypatch.setattr(world, "forget", refuses)
+    assert world.remove() == 1  # the directory
+    monkeypatch.setattr(world, "forget", forget)
+    world.clock.pass_by(pause_after(1).total_seconds())
+    assert world.remove() == 1
+
+    first, again = world.forgotten
+    assert first == again
+    delete(world, other)
+    world.remove()
+    assert world.forgotten[2][1] not in (first[1], "")
 
 
 @pytest.mark.parametrize("deleted_before_the_kill", [0, 2, 5])
