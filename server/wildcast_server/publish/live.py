@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +27,9 @@ _LONGEST_PAUSE = 5.0
 AFTER_FAILURE_SECONDS = 15.0
 """Before a store that failed is tried again, gently; the end of the workflow does not wait for that."""
 
+ABORT_SECONDS = 1.0
+"""How long requests in flight are waited for when nobody will read what they store."""
+
 _TELL_SECONDS = 0.5
 
 _BATCH_FILES = 512
@@ -44,7 +48,8 @@ class LiveUploads:
 
     It may be wrong about what has settled, and whatever fails is left to the final upload: that compares every file
     with what was uploaded of it. When it is told to end, what is in flight comes to its end: small files within a
-    request's time; of a large file all parts, which would be sent anyhow, unless an exception ends the context.
+    request's time; of a large file all parts, which would be sent anyhow. If an exception ends the context, requests
+    that a store does not answer are left alone after `ABORT_SECONDS`.
 
     Parameters
     ----------
@@ -97,10 +102,13 @@ class LiveUploads:
         self._aborting = kind is not None
         self._ending.set()
         if self._thread.ident is not None:
-            self._thread.join()
-            self._settling.close()
+            self._thread.join(ABORT_SECONDS if self._aborting else None)
 
     def _run(self) -> None:
+        with closing(self._settling):
+            self._look_and_send()
+
+    def _look_and_send(self) -> None:
         pause = LOOK_SECONDS
         while not self._ending.wait(pause):
             began = time.monotonic()

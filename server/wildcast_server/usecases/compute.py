@@ -279,7 +279,7 @@ class _Run:
     def _interrupted(self, ongoing: Ongoing, error: ExecutionCancelledError) -> Outcome:
         attempt, ran = self._execution.attempt, self._with_waiting(error.provenance)
         if self._why is Why.CANCELLED:
-            ongoing.abandon()
+            self._means.abandon(self._execution, ongoing)
             return Outcome(end="cancelled", attempt=attempt, provenance=ran)
         if self._why is Why.TIMED_OUT:
             ongoing.close()
@@ -288,7 +288,7 @@ class _Run:
             return Outcome(end="failed", attempt=attempt, error=late, provenance=ran)
         if self._means.drain.has_begun and self._why is None:
             self._means.put_back(self._execution)
-            ongoing.abandon()
+            self._means.abandon(self._execution, ongoing)
             self._means.drain.freeze()
         return self._fenced(ongoing)
 
@@ -300,7 +300,7 @@ class _Run:
             now = None
         ended = now is not None and now.status.is_final and now.status is not ExecutionStatus.COMPLETED
         if now is not None and ended and now.attempt == self._execution.attempt:
-            ongoing.abandon()
+            self._means.abandon(self._execution, ongoing)
         else:
             # Of another attempt, the prefix may be in use.
             ongoing.close()

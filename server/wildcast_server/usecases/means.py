@@ -1,6 +1,7 @@
 """What the jobs of one worker share."""
 
 import logging
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,15 @@ from wildcast_server.usecases.computed import Marks
 from wildcast_server.usecases.drain import Drain
 from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.identity import Identity
+from wildcast_server.usecases.leaving import LeftError, unless_left
 from wildcast_server.usecases.patience import Patience
-from wildcast_server.usecases.publication import Begin
+from wildcast_server.usecases.publication import Begin, Ongoing
 from wildcast_server.usecases.watch import Watch
 
 logger = logging.getLogger(__name__)
+
+ABANDON_SECONDS = 1.0
+"""How long a store may take to remove what was uploaded of a cancelled execution before its end is recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +63,20 @@ class Means:
         except UnknownExecutionError:
             return None
 
-    def abandon(self, execution: Execution) -> None:
-        """Remove what was published of an execution that nobody will read, as far as the store lets us."""
+    def abandon(self, execution: Execution, ongoing: Ongoing | None = None) -> None:
+        """Remove what was published of an execution that nobody will read, as far as the store lets us.
+
+        What is left is removed once its end is recorded, again and again until the store does it.
+        """
+        called_off = threading.Event()
+        called_off.set()
         try:
-            self.begin(self.directory(execution), execution, afresh=False).abandon()
+            begun = ongoing or self.begin(self.directory(execution), execution, afresh=False)
+            unless_left(begun.abandon, called_off, ABANDON_SECONDS)
         except WildcastServerError as error:
-            logger.warning("%s: what was uploaded of it stays in the store: %s", execution.id, error)
+            logger.warning("%s: what was uploaded of it is removed later: %s", execution.id, error)
+        except LeftError:
+            logger.warning("%s: what was uploaded of it is removed later: the store does not answer", execution.id)
 
     def put_back(self, execution: Execution) -> None:
         """Queue a running execution again: its worker interrupts it in order to stop, and another one takes it up.

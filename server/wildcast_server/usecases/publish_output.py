@@ -28,6 +28,7 @@ from wildcast_server.jobs import Json, Steps
 from wildcast_server.publish import Published
 from wildcast_server.records import Effects
 from wildcast_server.transfer.files import TransferProgress
+from wildcast_server.usecases.leaving import LeftError, unless_left
 from wildcast_server.usecases.means import Means, serial_of
 from wildcast_server.usecases.outcome import STALE, Outcome, as_record, reason_of
 from wildcast_server.usecases.progress import Progress
@@ -197,10 +198,13 @@ class _Publishing:
         why: Why | None = None
         began = time.monotonic()
         try:
-            with self._progress:
-                published = self._until_it_is()
+            published = unless_left(self._told, self._interrupted)
         except ExecutionCancelledError:
             why = watch.remove(self._id)
+        except LeftError:
+            # Its requests hang in a store that does not answer. What they store yet is removed with the rest.
+            logger.warning("%s is left alone: the store does not answer", self._id)
+            return self._cancelled(watch.remove(self._id))
         except (PublicationError, StoreError) as error:
             return Outcome(end="failed", attempt=execution.attempt, error=str(error))
         except Exception as error:
@@ -211,10 +215,18 @@ class _Publishing:
             return self._published(published, time.monotonic() - began)
         finally:
             watch.remove(self._id)
+        if why is Why.CANCELLED:
+            self._means.abandon(execution)
+        return self._cancelled(why)
+
+    def _cancelled(self, why: Why | None) -> Outcome:
         if why is not Why.CANCELLED:
             return STALE
-        self._means.abandon(execution)
-        return Outcome(end="cancelled", attempt=execution.attempt)
+        return Outcome(end="cancelled", attempt=self._execution.attempt)
+
+    def _told(self) -> Published:
+        with self._progress:
+            return self._until_it_is()
 
     def _until_it_is(self) -> Published:
         for pause in (*self._job.pauses, None):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -242,6 +243,27 @@ def test_nothing_is_written_after_the_context(watched: Any, publisher: MakePubli
     begun.abandon()
     assert len(watched.written) == written
     assert list(watched.list("outputs")) == []
+
+
+def test_a_store_that_does_not_answer_holds_up_no_cancel(watched: Any, publisher: MakePublisher, directory: Directory):
+    """Where an exception ends the context, what hangs is left alone; it sends nothing further once it is answered."""
+    answers, asked = threading.Event(), threading.Event()
+
+    def hang(_key: str, data: bytes) -> bytes:
+        asked.set()
+        answers.wait()
+        return data
+
+    watched.change = hang
+    begun = publisher(watched).begin(directory({"a": b"1", "b": b"2"}), "run", afresh=True)
+    with pytest.raises(KeyboardInterrupt), begun.live(_nobody):
+        asked.wait()
+        began = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 3
+    answers.set()
+    _until(lambda: not any(thread.name == "publish-live" for thread in threading.enumerate()))
+    begun.close()
 
 
 def test_a_directory_that_is_not_there_yet(watched: Any, publisher: MakePublisher, tmp_path: Path):

@@ -1,5 +1,7 @@
 """Publishing what an execution wrote: in every way that it can end, told of, and going on after a death."""
 
+import threading
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -183,6 +185,27 @@ def test_a_cancelled_publication_ends(bench, records, pending, where):
     assert worker.begin.inner.journal[-2:] == ["again", "abandoned"]
     due = records.due_removals(ended.ended_at + timedelta(seconds=9), site="bbbbbbbb", lease_seconds=60, limit=10)
     assert [(one.name, one.prefix) for one in due] == [(pending.id, None), (pending.id, f"outputs/{pending.id}")]
+
+
+def test_a_store_that_does_not_answer_does_not_hold_up_a_cancel(bench, records, pending, nowhere):
+    """The record says so within seconds; what hangs ends by itself, and what it stored is to be removed."""
+    answers = threading.Event()
+
+    def publish(directory, execution):
+        records.mark(pending.id, expected=Status.PENDING_RESULTS, cancel=True)
+        answers.wait()
+        return nowhere(directory, execution)
+
+    began = time.monotonic()
+    worker = bench(publish=publish)
+    worker.work()
+    took = time.monotonic() - began
+    ended = records.get(pending.id)
+    answers.set()
+    assert (ended.status, ended.published) == (Status.CANCELLED, None)
+    assert took < 5
+    due = records.due_removals(ended.ended_at + timedelta(seconds=9), site="bbbbbbbb", lease_seconds=60, limit=10)
+    assert f"outputs/{pending.id}" in [one.prefix for one in due]
 
 
 def test_a_pause_does_not_hold_up_a_stop(bench, records, pending, at_rest):
