@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 """How long to wait before a child that died is started again, by how often it has died shortly before."""
 
+FIRST_STARTS = 3
+"""How often a child is begun that somebody kills before it is up; one that ends by itself would only do so again."""
+
 STEADY_SECONDS = 60.0
 """What lived as long had nothing to do with the deaths before."""
 
@@ -210,11 +213,16 @@ class _Kept:
         Raises
         ------
         WildcastServerError
-            If it has said that it cannot be, or has ended.
+            If it has said that it cannot be, or has ended by itself, or been killed `FIRST_STARTS` times.
         """
         if self._told is not None and not self._listen():
             return False
         said = self._what_it_said()
+        if said is None and self._was_killed() and self._deaths + 1 < FIRST_STARTS:
+            self._deaths += 1
+            logger.error("the %s %s before it was up, and is started again", self.name, self._how())
+            self.start()
+            return False
         if said is None or said.error is not None:
             sentence = said.error if said is not None else None
             raise WildcastServerError(sentence or f"the {self.name} {self._how()} before it was up; the log says why")
@@ -285,6 +293,14 @@ class _Kept:
             return msgspec.json.decode(self._said, type=Told)
         except msgspec.DecodeError:
             return None
+
+    def _was_killed(self) -> bool:
+        if self.process is None:
+            return False
+        with suppress(subprocess.TimeoutExpired):
+            # Its end of the pipe is closed a moment before its parent can see that it is gone.
+            self.process.wait(1.0)
+        return (self.process.returncode or 0) < 0
 
     def _how(self) -> str:
         code = None if self.process is None else self.process.poll()

@@ -151,6 +151,20 @@ def test_a_child_that_dies_before_it_is_up_ends_the_start():
         supervised(child("raise SystemExit(3)")).__enter__()
 
 
+def test_a_child_that_is_killed_before_it_is_up_is_begun_again(tmp_path, caplog):
+    """Whoever kills it may mean another; but one that dies so each time ends the start."""
+    path = str(tmp_path / "starts")
+    dies = f"open({path!r}, 'a').write('x')\nif os.path.getsize({path!r}) < 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+    with supervised(child(UP + dies + WAITS.removeprefix(UP))):
+        assert (tmp_path / "starts").read_text() == "xxx"
+    assert caplog.text.count("was killed by SIGKILL before it was up, and is started again") == 2
+    with (
+        Supervisor([child(UP + "os.kill(os.getpid(), signal.SIGKILL)\n")]) as supervisor,
+        pytest.raises(WildcastServerError, match="the dummy was killed by SIGKILL before it was up"),
+    ):
+        supervisor.wait_until_up()
+
+
 def test_a_reason_that_comes_later_is_logged(tmp_path, caplog):
     """A child that is started again and refuses then, as after a change of the database, says so in the log."""
     text = (
