@@ -5,6 +5,7 @@ methods, statuses, and names of workflows that exist: nothing secret, and nothin
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
@@ -114,6 +115,10 @@ class Metrics:
         """Show, at every look, how many executions wait, run and are being published."""
         self._registry.register(_Unfinished(counts))
 
+    def watch_workers(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Show, at every look, how many workers take from each kind of queue; nothing while that cannot be counted."""
+        self._registry.register(_Workers(counts))
+
     def watch_transfer(self, state: Callable[[], TransferState]) -> None:
         """Show, at every look, how many requests are and may be in flight, and how often the store slowed us down."""
         self._registry.register(_Transfer(state))
@@ -218,6 +223,25 @@ class _Transfer(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Describe nothing: to describe would be to look."""
+        return iter(())
+
+
+class _Workers(Collector):
+    """The workers, as they are when somebody looks."""
+
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Count."""
+        gauge = GaugeMetricFamily("wildcast_workers", "Workers that take from a kind of queue.", labels=["queue"])
+        with suppress(Exception):  # as the queue's collector, which says so
+            for queue, number in self._counts().items():
+                gauge.add_metric([queue], number)
+        yield gauge
+
+    def describe(self) -> Iterator[Metric]:
+        """Describe nothing: to describe would be to count."""
         return iter(())
 
 

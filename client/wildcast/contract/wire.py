@@ -193,6 +193,28 @@ class SignedAnswer(msgspec.Struct, frozen=True, kw_only=True):
         return f"SignedAnswer(domain={self.domain!r}, path={self.path!r}, expires_at={self.expires_at!r})"
 
 
+class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the delivery of an event to a webhook stands (ours); its URL, which may be a secret, is not told."""
+
+    id: int
+    event: str
+    created_at: datetime
+    tries: int
+    delivered_at: datetime | None
+    """When the webhook answered with 2xx; null before that."""
+    next_try_at: datetime | None
+    """Null where it is delivered, or given up."""
+    last_status: int | None
+    """The HTTP status of the last answer; null without one."""
+    last_error: str | None
+
+
+class Deliveries(msgspec.Struct, frozen=True, kw_only=True):
+    """What an execution's webhook was told, and how that went, the oldest first (ours)."""
+
+    deliveries: tuple[DeliveryStatus, ...]
+
+
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a request for results that are not there yet."""
 

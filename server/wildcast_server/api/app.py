@@ -12,6 +12,7 @@ from wildcast._version import __version__
 from wildcast_server.api import errors
 from wildcast_server.api.actions import Actions, action_routes
 from wildcast_server.api.archives import archive_routes
+from wildcast_server.api.deliveries import delivery_routes
 from wildcast_server.api.events import event_routes
 from wildcast_server.api.executions import Submissions, execution_routes
 from wildcast_server.api.files import file_routes
@@ -160,6 +161,7 @@ def _add_routes(app: FastAPI, use_cases: UseCases, pools: _Pools) -> None:
         event_routes(standings, waiting),
         listing_routes(use_cases.listing, pools.listing),
         action_routes(use_cases.actions, standings, pools.acting),
+        delivery_routes(use_cases.lookup, pools.acting),
         manifest_routes(use_cases.results, pools.reading),
         signing_routes(use_cases.sign, pools.granting),
         health_routes(health, readiness, use_cases.metrics, pools.counting),

@@ -12,7 +12,7 @@ import msgspec
 
 from wildcast.contract import wire
 from wildcast.contract.manifest import Dataset
-from wildcast_server.api.examples import LISTING, METADATA, PENDING, SIGNED, STATUS, SUBMITTED
+from wildcast_server.api.examples import DELIVERIES, LISTING, METADATA, PENDING, SIGNED, STATUS, SUBMITTED
 
 Responses = dict[int | str, dict[str, Any]]
 """As FastAPI's ``responses`` wants them."""
@@ -23,6 +23,8 @@ ANSWERS = (
     wire.Listing,
     wire.ResultMetadata,
     wire.SignedAnswer,
+    wire.DeliveryStatus,
+    wire.Deliveries,
     wire.Pending,
     wire.ErrorBody,
     Dataset,
@@ -35,6 +37,7 @@ EXAMPLES: Mapping[type, Any] = {
     wire.ResultMetadata: METADATA,
     wire.Listing: LISTING,
     wire.SignedAnswer: SIGNED,
+    wire.Deliveries: DELIVERIES,
     wire.Pending: PENDING,
 }
 

@@ -50,6 +50,21 @@ SIGNED = {
     "expires_at": "2026-01-29T00:40:00Z",
 }
 
+DELIVERIES = {
+    "deliveries": [
+        {
+            "id": 7,
+            "event": "execution.completed",
+            "created_at": "2026-01-28T00:39:01Z",
+            "tries": 2,
+            "delivered_at": "2026-01-28T00:39:12Z",
+            "next_try_at": None,
+            "last_status": 204,
+            "last_error": None,
+        }
+    ]
+}
+
 PENDING = {"message": f"{EXECUTION} is running; its results are not there yet", "status": "running"}
 
 METADATA = {

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wildcast.contract.naming import is_execution_id
-from wildcast.contract.wire import StatusAnswer
+from wildcast.contract.wire import Deliveries, DeliveryStatus, StatusAnswer
 from wildcast_server.domain.execution import Execution
+from wildcast_server.domain.outbox import DeliveryLog
 from wildcast_server.errors import UnknownExecutionError
 from wildcast_server.records import Records, Standing
 
@@ -37,6 +38,11 @@ class Lookup:
         """Say where the execution stands; raises as `execution` does."""
         return status_of(self._standing(workflow_name, execution_id))
 
+    def deliveries(self, workflow_name: str, execution_id: str) -> Deliveries:
+        """Say what its webhook was told; raises as `execution` does."""
+        found = self.records.deliveries(self.execution(workflow_name, execution_id).id)
+        return Deliveries(deliveries=tuple(map(_delivery_of, found)))
+
     def _standing(self, workflow_name: str, execution_id: str) -> Standing:
         return pick(self.standings([execution_id]).get(execution_id), workflow_name, execution_id)
 
@@ -52,6 +58,19 @@ def pick(found: Standing | None, workflow_name: str, execution_id: str) -> Stand
     if found is None or found.execution.workflow_name != workflow_name:
         raise unknown_to(workflow_name, execution_id)
     return found
+
+
+def _delivery_of(log: DeliveryLog) -> DeliveryStatus:
+    return DeliveryStatus(
+        id=log.id,
+        event=log.event,
+        created_at=log.created_at,
+        tries=log.tries,
+        delivered_at=log.delivered_at,
+        next_try_at=log.next_try_at,
+        last_status=log.last_status,
+        last_error=log.last_error,
+    )
 
 
 def unknown_to(workflow_name: str, execution_id: str) -> UnknownExecutionError:

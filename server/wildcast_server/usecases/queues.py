@@ -6,10 +6,13 @@ from wildcast_server.jobs import Job
 COMPUTE = "compute"
 """The queue of executions whose workflow is to run; any worker may take them."""
 
+PUBLISH = "publish"
+"""What the queues of executions begin with whose output directory is to be published."""
+
 
 def publish_queue(site: str) -> str:
     """Return the queue of executions whose output directory is on the disk `site`: only who has that can publish it."""
-    return f"publish.{site}"
+    return f"{PUBLISH}.{site}"
 
 
 def compute_job(execution: Execution) -> Job:

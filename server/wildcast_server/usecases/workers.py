@@ -2,18 +2,29 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from wildcast_server.domain.worker import WorkerRow, WorkerState
 from wildcast_server.errors import ServiceUnavailableError
 from wildcast_server.jobs import JobQueue, JobWorker
 from wildcast_server.records import Records
+from wildcast_server.usecases.queues import COMPUTE, PUBLISH
 
 logger = logging.getLogger(__name__)
 
 FORGET_SECONDS = 3600.0
 """How long a lost worker is remembered: so long it is looked whether it has taken a job in spite of that."""
+
+
+def workers_by_queue(workers: Iterable[WorkerRow]) -> dict[str, int]:
+    """Count those that take from each kind of queue, whatever disks they have."""
+    counts = {COMPUTE: 0, PUBLISH: 0}
+    for worker in workers:
+        if worker.state is WorkerState.UP:
+            for kind in {queue.partition(".")[0] for queue in worker.queues}:
+                counts[kind] += 1
+    return counts
 
 
 class Heartbeats:

@@ -19,6 +19,7 @@ from wildcast_server.usecases.results import Results
 from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.usecases.webhooks import CheckWebhook
+from wildcast_server.usecases.workers import workers_by_queue
 from wildcast_server.wiring.database import database_url, ensure_database, open_records
 from wildcast_server.wiring.exposition import Exposed
 from wildcast_server.wiring.outputs import ending_of, stores_of
@@ -64,6 +65,7 @@ def build_api_parts(
     metrics = Metrics()
     records = ObservedRecords(open_records(settings, busy_seconds=BUSY_SECONDS), metrics)
     metrics.watch(records.unfinished_counts)
+    metrics.watch_workers(lambda: workers_by_queue(records.workers()))
     metrics.include(Exposed.of(settings).read)
     jobs = DbosQueue(database_url(settings))
     lookup = Lookup(records)

@@ -27,6 +27,7 @@ from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.results import Results
 from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
+from wildcast_server.usecases.workers import workers_by_queue
 from wildcast_server.wiring.serving import ServerThread, bind, url_of
 
 ID = "exec_1_00000001"
@@ -115,6 +116,7 @@ def use_cases(records, store_check, workflows, jobs, tmp_path) -> UseCases:
     metrics = Metrics()
     observed = ObservedRecords(records, metrics)
     metrics.watch(observed.unfinished_counts)
+    metrics.watch_workers(lambda: workers_by_queue(observed.workers()))
     lookup = Lookup(observed)
     results = Results(lookup, {"server": open_store(tmp_path.as_uri())}, None)
     return UseCases(

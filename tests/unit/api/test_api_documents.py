@@ -67,6 +67,7 @@ def test_every_route_is_in_it_once(document):
             ("post", f"{below}/{{execution_id}}/sign"),
             ("get", f"{below}/{{execution_id}}/status"),
             ("get", f"{below}/{{execution_id}}/events"),
+            ("get", f"{below}/{{execution_id}}/deliveries"),
             ("get", f"{below}/{{execution_id}}/manifest"),
             ("get", f"{below}/{{execution_id}}/results"),
             ("get", f"{below}/{{execution_id}}/results/{{path}}"),
@@ -148,6 +149,7 @@ def test_errors_are_documented_with_their_body(document):
         ("post /v1/infer/{workflow_name}/{execution_id}/pin", {200, 404, 409, 413, 422, 503}),
         ("delete /v1/infer/{workflow_name}/{execution_id}", {204, 404, 409, 503}),
         ("post /v1/infer/{workflow_name}/{execution_id}/sign", {200, 400, 404, 409, 413, 422, 502, 503}),
+        ("get /v1/infer/{workflow_name}/{execution_id}/deliveries", {200, 404, 503}),
         ("get /v1/infer/{workflow_name}/{execution_id}/manifest", {200, 202, 304, 400, 404, 412, 502, 503}),
         ("get /v1/infer/{workflow_name}/{execution_id}/results", {200, 202, 400, 404, 422, 502, 503}),
         (

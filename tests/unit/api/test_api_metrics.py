@@ -68,6 +68,7 @@ def test_executions_are_counted_by_workflow(api, records):
     assert of(samples, "wildcast_executions_submitted_total", workflow="results") == 3
     assert of(samples, "wildcast_executions_unfinished", status="queued") == 3
     assert of(samples, "wildcast_executions_unfinished", status="running") == 0
+    assert of(samples, "wildcast_workers", queue="compute") == 0
     assert records.get(names[0]).status is Status.QUEUED
 
 

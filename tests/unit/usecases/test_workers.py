@@ -10,7 +10,7 @@ from wildcast_server.errors import ServiceUnavailableError
 from wildcast_server.jobs.base import Job
 from wildcast_server.jobs.memory_jobs import MemoryJobs
 from wildcast_server.records import MemoryRecords, memory_workers
-from wildcast_server.usecases.workers import Heartbeats, Reaper, Strays
+from wildcast_server.usecases.workers import Heartbeats, Reaper, Strays, workers_by_queue
 
 DEAD_AFTER = 15.0
 
@@ -113,6 +113,23 @@ def beat_for(clock: Clock, seconds: float, *beats: Heartbeats) -> None:
         clock.move(5)
         for each in beats:
             each()
+
+
+def test_workers_are_counted_by_the_kind_of_their_queues():
+    """Whatever their disks; who ends or is lost takes nothing."""
+
+    def row(name: str, *queues: str, state: WorkerState = WorkerState.UP) -> WorkerRow:
+        return WorkerRow(id=name, token="t", host="h", pid=1, instance="i", site="s", queues=queues, state=state)
+
+    workers = [
+        row("a", "compute", "publish.s"),
+        row("b", "publish.s"),
+        row("c", "publish.t"),
+        row("d", "compute", state=WorkerState.DRAINING),
+        row("e", "compute", state=WorkerState.LOST),
+    ]
+    assert workers_by_queue(workers) == {"compute": 1, "publish": 3}
+    assert workers_by_queue([]) == {"compute": 0, "publish": 0}
 
 
 def test_a_dead_workers_jobs_wait_again(begin, reap, jobs, clock, caplog):
