@@ -39,8 +39,8 @@ SLOW_RUNS = 3
 PARTS_OF_PUT_ASYNC = 12
 """Parts of one file that obstore's `put_async` sends at a time."""
 
-LIBRARY, EQUAL, CLAIMED = "wildcast", "wildcast, as many in flight", "wildcast, with a claim"
-COMMAND, SIGNED = "wildcast-server publish", "wildcast, bodies signed"
+LIBRARY, EQUAL = "publish_directory", "publish_directory, as many in flight"
+COMMAND, SIGNED = "wildcast-server publish", "publish_directory, bodies signed"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,6 @@ def contenders(work: Work, delay_ms: float, peers: Peers, *, full: bool) -> list
     """Return all of them; the command and the bare loops are ours to run everywhere."""
     found = [
         Contender(LIBRARY, [wildcast("default")]),
-        Contender(CLAIMED, [wildcast("publish_directory", "--claimed")]),
         Contender(SIGNED, [wildcast_that_signs()]),
         Contender(COMMAND, [wildcast_command()]),
         put_async(work, delay_ms),

@@ -1,6 +1,6 @@
-"""wildcast itself, in process: a directory to a publication that is verified and committed, with default settings.
+"""`publish_directory`, in process: to a publication that is verified and committed, with default settings.
 
-    python wildcast_publish.py DIRECTORY ENDPOINT [--set section.name=value …] [--claimed] [--limits]
+    python wildcast_publish.py DIRECTORY ENDPOINT [--set section.name=value …] [--limits]
 
 Opening the store is inside the clock.
 """
@@ -24,7 +24,6 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("endpoint")
     parser.add_argument("--set", action="append", default=[], dest="values")
-    parser.add_argument("--claimed", action="store_true", help="the use case, which claims its prefix")
     parser.add_argument("--limits", action="store_true", help="watch how many requests may be in flight")
     arguments = parser.parse_args()
     settings = load_settings(
@@ -35,10 +34,10 @@ def main() -> None:
             **parse_assignment(None, None, tuple(arguments.values)),  # type: ignore[arg-type]
         }
     ).settings
-    measured(lambda: publish(settings, arguments.directory, claimed=arguments.claimed, limits=arguments.limits))
+    measured(lambda: publish(settings, arguments.directory, limits=arguments.limits))
 
 
-def publish(settings: Settings, directory: Path, *, claimed: bool, limits: bool) -> list[tuple[float, int]]:
+def publish(settings: Settings, directory: Path, *, limits: bool) -> list[tuple[float, int]]:
     """Publish; return how many requests were allowed and when, if that is asked for."""
     changes = Changes()
     if limits:
@@ -46,10 +45,7 @@ def publish(settings: Settings, directory: Path, *, claimed: bool, limits: bool)
         logger.setLevel(logging.DEBUG)
         logger.addHandler(changes)
     publisher = build_publisher(settings, build_store(settings))
-    if claimed:
-        publish_directory(publisher, None, directory, "run", owner="benchmark")
-    else:
-        publisher.publish(directory, "run")
+    publish_directory(publisher, None, directory, "run", owner="benchmark")
     return changes.until_now()
 
 

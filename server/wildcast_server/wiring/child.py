@@ -4,6 +4,7 @@ It runs one part of the service with the settings that it is handed, on sockets 
 that does.
 """
 
+import gc
 import logging
 import os
 import socket
@@ -80,7 +81,7 @@ def _run_api(settings: Settings, handed: HandOver) -> int:
     with stop_requests() as stop:
         running = ApiAlone(settings, stop, sockets=_sockets(handed), **handed.arguments)
         with running:
-            tell(handed, Told())
+            _up(handed)
             running.wait(stop)
     return 0
 
@@ -89,7 +90,7 @@ def _run_edge(settings: Settings, handed: HandOver) -> int:
     from wildcast_server.wiring.stack import EdgeAlone
 
     with stop_requests() as stop, EdgeAlone(settings, stop, sockets=_sockets(handed)) as running:
-        tell(handed, Told())
+        _up(handed)
         running.wait(stop)
     return 0
 
@@ -98,7 +99,14 @@ def _run_worker(settings: Settings, handed: HandOver) -> int:
     from wildcast_server.wiring.worker import run_worker
 
     with stop_requests() as stop:
-        return run_worker(settings, stop, lambda: tell(handed, Told()), **handed.arguments)
+        return run_worker(settings, stop, lambda: _up(handed), **handed.arguments)
+
+
+def _up(handed: HandOver) -> None:
+    """Say that it is up. What is there now stays, so the garbage collector need not look through it ever again."""
+    tell(handed, Told())
+    gc.collect()
+    gc.freeze()
 
 
 ROLES: Mapping[str, Callable[[Settings, HandOver], int]] = {
