@@ -83,7 +83,7 @@ class LiveUploads:
         self._group = group
         self._on_progress = on_progress
         self._ending = threading.Event()
-        self._aborting = False
+        self._aborting = self._is_news = False
         self._warned = False
         self._began = self._told = 0.0
         self._thread = threading.Thread(target=self._run, name="publish-live", daemon=True)
@@ -118,6 +118,7 @@ class LiveUploads:
                 for batch in _batches([file for file in settled if self._is_to_be_sent(file)]):
                     self._send(batch)
                 self._partial.show(self._settling.seen)
+                self._tell()
                 pause = max(0.0, pause - (time.monotonic() - began))
             except _Ended:
                 return
@@ -150,6 +151,7 @@ class LiveUploads:
         for file in files:
             self._settling.uploaded(file.path)
         self._partial.show(self._settling.seen)
+        self._is_news = True
         self._tell()
 
     def _is_to_be_sent(self, file: LocalFile) -> bool:
@@ -157,9 +159,9 @@ class LiveUploads:
 
     def _tell(self) -> None:
         now = time.monotonic()
-        if self._on_progress is None or now - self._told < _TELL_SECONDS:
+        if self._on_progress is None or not self._is_news or now - self._told < _TELL_SECONDS:
             return
-        self._told = now
+        self._told, self._is_news = now, False
         seen = self._settling.seen
         done = [file for file in seen.values() if self._is_uploaded(file)]
         self._on_progress(

@@ -142,13 +142,13 @@ def test_record_and_job_are_one_transaction(use_cases, submit, records, jobs):
     """A submission whose transaction fails after its job was added leaves neither."""
     seen = []
 
-    def failing(job, connection):
-        jobs.enqueue(job, connection)
-        seen.append(job)
+    def failing(given, connection):
+        jobs.enqueue_all(given, connection)
+        seen.extend(given)
         raise ServiceUnavailableError("the connection is lost")
 
     class Failing:
-        enqueue = staticmethod(failing)
+        enqueue_all = staticmethod(failing)
 
     before = len(records.unfinished())
     with pytest.raises(ServiceUnavailableError, match="is lost"):

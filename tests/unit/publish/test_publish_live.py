@@ -178,7 +178,7 @@ def test_what_settles_is_stored_before_the_end(watched: Any, publisher: MakePubl
     begun = publisher(watched).begin(root, "run", afresh=True)
     seen: list[TransferProgress] = []
     with begun.live(_nobody, seen.append):
-        _until(lambda: len(watched.written) == 2 and bool(seen))
+        _until(lambda: len(watched.written) == 2 and bool(seen) and seen[-1].files_done == 2)
     assert sorted(watched.written) == ["outputs/run/data/a", "outputs/run/data/b"]
     assert (seen[-1].files_done, seen[-1].files_total, seen[-1].bytes_done) == (2, 2, 3)
     watched.written.clear()
