@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import pytest
 from tests.databases import Postgres, database_url, postgres
 
+from wildcast_server.wiring.child import MODULES
+from wildcast_server.wiring.fork_server import ForkServer
+
 __all__ = ["Postgres", "database_url", "postgres"]
 
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
@@ -22,6 +25,14 @@ if "TEST_S3_BUCKET" not in os.environ:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name functions by their names: their addresses differ between the processes that share the tests."""
     return getattr(val, "__qualname__", None) if callable(val) else None
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """What starts workers fast; it lives as long as this test process."""
+    server = ForkServer(["wildcast_server.wiring.child", *MODULES["worker"]])
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 
 import wildcast
 from wildcast_server.settings import load_settings
+from wildcast_server.wiring.fork_server import ForkServer
 from wildcast_server.wiring.stack import Stack
 
 WORKFLOWS = Path(__file__).parent / "workflows"
@@ -44,8 +45,8 @@ class Running:
 class Starter:
     """Starts stacks with the settings that a test names, over one data directory; `close` stops them all."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, forks: ForkServer) -> None:
+        self._directory, self._forks = directory, forks
         self._open: list[Any] = []
 
     def __call__(self, **settings: Any) -> Running:
@@ -58,7 +59,7 @@ class Starter:
             "object_storage.enabled": True,
         }
         loaded = load_settings({**values, **settings}, environ={}, cwd=self._directory)
-        stack = Stack(loaded.settings)
+        stack = Stack(loaded.settings, forks=self._forks)
         stack.__enter__()
         self._open.append(stack)
         client = wildcast.Client(stack.api_url)
@@ -72,29 +73,29 @@ class Starter:
 
 
 @pytest.fixture
-def start(tmp_path) -> Iterator[Starter]:
+def start(tmp_path, forks) -> Iterator[Starter]:
     """Start stacks with the settings that a test names; all are stopped at its end."""
-    starter = Starter(tmp_path)
+    starter = Starter(tmp_path, forks)
     yield starter
     starter.close()
 
 
 @pytest.fixture(scope="module")
-def start_once(tmp_path_factory) -> Iterator[Starter]:
+def start_once(tmp_path_factory, forks) -> Iterator[Starter]:
     """Start stacks for all tests of a module."""
-    starter = Starter(tmp_path_factory.mktemp("module"))
+    starter = Starter(tmp_path_factory.mktemp("module"), forks)
     yield starter
     starter.close()
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory) -> Iterator[Any]:
+def shared(tmp_path_factory, forks) -> Iterator[Any]:
     """Give a module's tests one stack for each storage type: ``shared("s3")``; they only add executions to it."""
     starters: dict[str, tuple[Starter, Running]] = {}
 
     def give(storage_type: str) -> Running:
         if storage_type not in starters:
-            starter = Starter(tmp_path_factory.mktemp(storage_type))
+            starter = Starter(tmp_path_factory.mktemp(storage_type), forks)
             starters[storage_type] = (starter, starter(**{"object_storage.enabled": storage_type == "s3"}))
         return starters[storage_type][1]
 

@@ -56,10 +56,10 @@ class Machine:
     def workers(self) -> list[psutil.Process]:
         """Its worker processes that live."""
         found = []
-        for child in psutil.Process(self.process.pid).children():
+        for child in psutil.Process(self.process.pid).children(recursive=True):
             # One that has just ended cannot be asked any more.
             with suppress(psutil.NoSuchProcess):
-                if "wildcast_server.wiring.child" in child.cmdline():
+                if child.name() == "wildcast-worker":
                     found.append(child)
         return found
 

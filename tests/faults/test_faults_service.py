@@ -10,6 +10,7 @@ import pytest
 
 import wildcast
 from wildcast_server.settings import Settings, load_settings
+from wildcast_server.wiring.fork_server import ForkServer
 from wildcast_server.wiring.publishing import publish_alone
 from wildcast_server.wiring.stack import Stack
 
@@ -30,7 +31,9 @@ def counts(context: RunContext, runs: str) -> None:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, endpoint: Any) -> Iterator[Callable[..., tuple[Settings, wildcast.Client]]]:
+def serve(
+    tmp_path: Path, endpoint: Any, forks: ForkServer
+) -> Iterator[Callable[..., tuple[Settings, wildcast.Client]]]:
     """Start a service that publishes to the endpoint; the arguments are settings."""
     endpoint.ask("POST", "_control/reset")
     workflows = tmp_path / "workflows"
@@ -53,7 +56,7 @@ def serve(tmp_path: Path, endpoint: Any) -> Iterator[Callable[..., tuple[Setting
             "object_storage.secret_access_key": "canary-secret",
         }
         loaded = load_settings({**values, **settings}, environ={}, cwd=tmp_path).settings
-        stack = Stack(loaded)
+        stack = Stack(loaded, forks=forks)
         stack.__enter__()
         started.append(stack)
         return loaded, wildcast.Client(stack.api_url)

@@ -21,6 +21,7 @@ from api_client.exceptions import Earth2StudioAPIError
 from api_client.models import RequestStatus
 from api_client.object_storage import create_cloudfront_mapper
 from wildcast_server.settings import load_settings
+from wildcast_server.wiring.fork_server import ForkServer
 from wildcast_server.wiring.stack import Stack
 
 START = datetime(2025, 8, 21, 6)  # noqa: DTZ001 - as users write it
@@ -68,7 +69,7 @@ def storage_type(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def api_url(storage_type: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def api_url(storage_type: str, tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> Iterator[str]:
     """A whole stack: API, worker, store and edge."""
     directory = tmp_path_factory.mktemp(storage_type)
     (directory / "workflows").mkdir()
@@ -81,7 +82,7 @@ def api_url(storage_type: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "results.min_free_disk_bytes": 0,
         "object_storage.enabled": storage_type == "s3",
     }
-    with Stack(load_settings(values, environ={}, cwd=directory).settings) as stack:
+    with Stack(load_settings(values, environ={}, cwd=directory).settings, forks=forks) as stack:
         yield stack.api_url
 
 

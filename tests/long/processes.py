@@ -16,6 +16,9 @@ import psutil
 
 PROGRAM = Path(sys.executable).parent / "wildcast-server"
 WORKFLOWS = Path(__file__).parent / "workflows"
+SERVICE = "SERVICE"
+"""The variable that every process of one program has, with the same value, and no other process."""
+
 MARK = "STARTS"
 """The variable that every process of a test has, with the same value, and no other process."""
 
@@ -63,9 +66,9 @@ class Program:
         options = [part for setting, value in settings.items() for part in ("--set", f"{setting}={value}")]
         self._command = [PROGRAM, *options, *command]
         self._directory = directory
-        self._environment = clean_environment(directory / "starts")
         self.name = name
         self.log_file = directory / f"{name}.log"
+        self._environment = {**clean_environment(directory / "starts"), SERVICE: str(self.log_file)}
         self.start()
 
     def start(self) -> None:
@@ -89,17 +92,18 @@ class Program:
         return self.log_file.read_text(errors="replace")
 
     def members(self) -> dict[str, list[psutil.Process]]:
-        """Return its living processes by what they are: supervisor, api, edge, worker, runner."""
+        """Return its living processes by what they are: supervisor, fork server, api, edge, worker, runner.
+
+        By their environment, since those whose fork server was killed are nobody's children any more.
+        """
         found: dict[str, list[psutil.Process]] = {}
-        with suppress(psutil.NoSuchProcess):
-            own = psutil.Process(self.process.pid)
-            if self.is_running:
-                found["supervisor"] = [own]
-            for child in own.children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    role = _role_of(child)
-                    if role is not None and child.status() != psutil.STATUS_ZOMBIE:
-                        found.setdefault(role, []).append(child)
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if process.environ().get(SERVICE) != str(self.log_file) or process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                role = "supervisor" if process.pid == self.process.pid else _role_of(process)
+                if role is not None:
+                    found.setdefault(role, []).append(process)
         return found
 
     def kill(self) -> None:
@@ -122,13 +126,13 @@ class Program:
 
 
 def _role_of(process: psutil.Process) -> str | None:
+    beginning, _, role = process.name().partition("wildcast-")
+    if not beginning and role in {"api", "edge", "worker"}:
+        return role
     words = process.cmdline()
-    for number, word in enumerate(words):
-        if word == "wildcast_server.wiring.child":
-            return words[number + 1]
-        if word == "wildcast_server.jobs.runner_process":
-            return "runner"
-    return None
+    if "wildcast_server.wiring.fork_server" in words:
+        return "fork server"
+    return "runner" if "wildcast_server.jobs.runner_process" in words else None
 
 
 def survivors(starts: Path) -> list[str]:

@@ -9,12 +9,13 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from wildcast_server.errors import WildcastServerError
 from wildcast_server.settings import Settings
 from wildcast_server.wiring import lifeline
+from wildcast_server.wiring.fork_server import ForkServer
 from wildcast_server.wiring.hand_over import HandOver, Told, receive, settings_of, tell
 from wildcast_server.wiring.logs import set_up_logging
 from wildcast_server.wiring.stopping import StopRequestedError, stop_requests
@@ -37,20 +38,30 @@ def server_child(
 ) -> Child:
     """Describe a server, ``api`` or ``edge``, on a bound socket of that name."""
     return Child(
-        {"api": "API"}.get(role, role), _command(role), settings, arguments, sockets, stop_seconds=STOP_SECONDS
+        {"api": "API"}.get(role, role),
+        _command(role),
+        settings,
+        arguments,
+        sockets,
+        stop_seconds=STOP_SECONDS,
+        role=role,
     )
 
 
 def worker_child(settings: Settings, plain: Mapping[str, Any], name: str, **arguments: Any) -> Child:
     """Describe a worker."""
     drains = max(settings.workers.drain_seconds, settings.workers.publish_drain_seconds)
-    return Child(name, _command("worker"), plain, arguments, stop_seconds=drains + WORKER_MARGIN_SECONDS)
+    return Child(name, _command("worker"), plain, arguments, stop_seconds=drains + WORKER_MARGIN_SECONDS, role="worker")
 
 
 def main() -> None:
     """Run a child."""
     role, descriptor = sys.argv[1:]
-    handed = receive(int(descriptor))
+    sys.exit(run(role, receive(int(descriptor))))
+
+
+def run(role: str, handed: HandOver) -> int:
+    """Do what a role does with what was handed over; return the exit code."""
     lifeline.watch(handed.lifeline, lambda: os._exit(ORPHANED))
     try:
         settings = settings_of(handed)
@@ -63,7 +74,7 @@ def main() -> None:
         tell(handed, Told(error=str(error)))
         code = 1
     logging.shutdown()
-    sys.exit(code)
+    return code
 
 
 def _command(role: str) -> tuple[str, ...]:
@@ -107,6 +118,20 @@ def _up(handed: HandOver) -> None:
     tell(handed, Told())
     gc.collect()
     gc.freeze()
+
+
+MODULES: Mapping[str, Sequence[str]] = {
+    "api": ("wildcast_server.wiring.stack", "wildcast_server.wiring.api", "uvicorn", "uvloop"),
+    "edge": ("wildcast_server.wiring.stack", "uvicorn", "uvloop"),
+    "worker": ("wildcast_server.wiring.worker",),
+}
+"""What each role imports; the rest is imported when it is first used."""
+
+
+def fork_server(children: Iterable[Child]) -> ForkServer | None:
+    """Return what forks these children; None where this system cannot."""
+    modules = dict.fromkeys(module for child in children for module in MODULES.get(child.role, ()))
+    return ForkServer([__name__, *modules]) if modules and ForkServer.is_possible() else None
 
 
 ROLES: Mapping[str, Callable[[Settings, HandOver], int]] = {

@@ -11,8 +11,9 @@ from wildcast_server.errors import SettingsError, WildcastServerError
 from wildcast_server.settings import Settings
 from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore
-from wildcast_server.wiring.child import server_child, worker_child
+from wildcast_server.wiring.child import fork_server, server_child, worker_child
 from wildcast_server.wiring.edge import build_edge, has_own_edge
+from wildcast_server.wiring.fork_server import ForkServer
 from wildcast_server.wiring.hand_over import plain
 from wildcast_server.wiring.lock import sole_service
 from wildcast_server.wiring.publishing import (
@@ -41,6 +42,8 @@ class Running:
         Set where it is not to go on starting.
     sockets
         Those that listen already, by the section of the settings that they belong to.
+    forks
+        Starts processes; None makes one for them, where that is possible.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class Running:
         stop: threading.Event | None = None,
         *,
         sockets: Mapping[str, socket.socket] | None = None,
+        forks: ForkServer | None = None,
     ) -> None:
         self._settings = settings
+        self._forks = forks
         self._stop = stop
         self._sockets = sockets or {}
         self._open = ExitStack()
@@ -88,6 +93,12 @@ class Running:
 
     def _serve(self, opening: ExitStack, server: ServerThread) -> None:
         self._servers.append(opening.enter_context(server))
+
+    def _supervisor(self, opening: ExitStack, children: Sequence[Child]) -> Supervisor:
+        forks = self._forks
+        if forks is None and (forks := fork_server(children)) is not None:
+            opening.callback(forks.close)
+        return opening.enter_context(Supervisor(children, self._stop, forks))
 
     def _keep(self, supervisor: Supervisor) -> None:
         supervisor.wait_until_up()
@@ -192,8 +203,16 @@ class Stack(ApiAlone):
         Whether there are any.
     """
 
-    def __init__(self, settings: Settings, stop: threading.Event | None = None, *, with_workers: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stop: threading.Event | None = None,
+        *,
+        with_workers: bool = True,
+        forks: ForkServer | None = None,
+    ) -> None:
         super().__init__(settings, stop)
+        self._forks = forks
         self._with_workers = with_workers
 
     def _build(self, opening: ExitStack) -> None:
@@ -206,7 +225,7 @@ class Stack(ApiAlone):
             edge = self._edge(self._bind(opening, "edge"), build_store(self._settings))
         # First: they take longest to start, and do so meanwhile.
         workers = worker_children(self._settings) if self._with_workers else []
-        supervisor = opening.enter_context(Supervisor(workers, self._stop))
+        supervisor = self._supervisor(opening, workers)
         store, signer = self._object_storage()
         api = self._api(opening, bound, store, signer)
         # Nothing is served before everything could be built.
@@ -235,7 +254,7 @@ class Embedded(Running):
             self._name_edge(at_edge)
             children.append(server_child("edge", handed, {"edge": at_edge}))
         children.append(server_child("api", handed, {"api": bound}, edge_url=self.edge_url))
-        self._keep(opening.enter_context(Supervisor([*children, *worker_children(settings)], self._stop)))
+        self._keep(self._supervisor(opening, [*children, *worker_children(settings)]))
 
 
 class Workers(Running):
@@ -260,7 +279,7 @@ class Workers(Running):
         children = worker_children(self._settings, self._queues, self._slots)
         if not children:
             raise SettingsError("there is no slot to work in: set workers.compute_slots or workers.publish_slots")
-        self._keep(opening.enter_context(Supervisor(children, self._stop)))
+        self._keep(self._supervisor(opening, children))
 
 
 def worker_children(

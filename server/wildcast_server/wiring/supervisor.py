@@ -20,6 +20,7 @@ from typing import Any, Self
 import msgspec
 
 from wildcast_server.errors import WildcastServerError
+from wildcast_server.wiring.fork_server import Forked, ForkServer, ForkServerError
 from wildcast_server.wiring.hand_over import HandOver, Told, write_whole
 from wildcast_server.wiring.lifeline import Lifeline
 from wildcast_server.wiring.stopping import StopRequestedError
@@ -57,6 +58,8 @@ class Child:
         What it serves, by name.
     stop_seconds
         How long it may take to end when it is told to; then it is killed.
+    role
+        What a forked process does in its place, if there is who forks one.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Child:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     sockets: Mapping[str, socket.socket] = field(default_factory=dict)
     stop_seconds: float = 20.0
+    role: str = ""
 
 
 class Supervisor:
@@ -76,13 +80,18 @@ class Supervisor:
         Which; their sockets are closed when the supervisor ends.
     stop
         Set where it is not to go on starting.
+    forks
+        Starts those that have a role, faster than a program starts; whoever made it closes it.
     """
 
-    def __init__(self, children: Sequence[Child], stop: threading.Event | None = None) -> None:
+    def __init__(
+        self, children: Sequence[Child], stop: threading.Event | None = None, forks: ForkServer | None = None
+    ) -> None:
         self._stop = stop or threading.Event()
         self._ending = threading.Event()
         self._lifeline = Lifeline()
-        self._kept = [_Kept(child, self._lifeline.descriptor) for child in children]
+        self._forks = forks if any(child.role for child in children) else None
+        self._kept = [_Kept(child, self._lifeline.descriptor, self._forks) for child in children]
         self._thread = threading.Thread(target=self._keep, name="supervisor", daemon=True)
 
     @property
@@ -103,6 +112,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         """Start all; they are looked after once they are up."""
         try:
+            self._await_forks()
             for kept in self._kept:
                 kept.start()
         except BaseException:
@@ -117,6 +127,15 @@ class Supervisor:
         if self._thread.is_alive():
             self._thread.join()
         self._end()
+
+    def _await_forks(self) -> None:
+        if self._forks is None:
+            return
+        self._forks.begin()
+        with suppress(ForkServerError):
+            while not self._forks.is_ready():
+                if self._stop.wait(LOOK_SECONDS):
+                    raise StopRequestedError("told to stop before anything was begun")
 
     def wait_until_up(self) -> None:
         """Return when each has said that it is up.
@@ -159,9 +178,10 @@ class Supervisor:
 class _Kept:
     """One child, through all the processes that it has been."""
 
-    def __init__(self, child: Child, lifeline: int) -> None:
+    def __init__(self, child: Child, lifeline: int, forks: ForkServer | None) -> None:
         self.child = child
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
+        self._forks = forks
         self._lifeline = lifeline
         self._told: int | None = None
         self._said = b""
@@ -187,13 +207,7 @@ class _Kept:
             told=told_write,
         )
         try:
-            self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [*self.child.command, str(handed_read)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[handed_read, told_write, self._lifeline, *sockets.values()],
-                # A terminal's Ctrl-C is for the supervisor alone: it ends the others in order.
-                start_new_session=True,
-            )
+            self.process = self._process([handed_read, told_write, self._lifeline, *sockets.values()])
         except OSError:
             os.close(handed_write)
             self._close_told()
@@ -206,6 +220,20 @@ class _Kept:
         # Not an argument and not a variable: others could read those.
         with suppress(BrokenPipeError):
             write_whole(handed_write, msgspec.json.encode(hand_over))
+
+    def _process(self, descriptors: Sequence[int]) -> subprocess.Popen[bytes] | Forked:
+        """Begin a process in a session of its own: a terminal's Ctrl-C is for the supervisor, which ends the others."""
+        if self._forks is not None and self.child.role:
+            try:
+                return self._forks.fork(self.child.role, descriptors)
+            except (ForkServerError, BrokenPipeError) as error:
+                logger.warning("the %s is started as a program: %s", self.name, error)
+        return subprocess.Popen(  # noqa: S603 - our own program
+            [*self.child.command, str(descriptors[0])],
+            stdin=subprocess.DEVNULL,
+            pass_fds=descriptors,
+            start_new_session=True,
+        )
 
     def is_up(self) -> bool:
         """Whether it has said so.

@@ -57,7 +57,7 @@ def directory(tmp_path_factory):
 class Service:
     """A stack, a client of its API, and its records."""
 
-    def __init__(self, root, data, *, with_workers=True, **values) -> None:
+    def __init__(self, root, data, forks, *, with_workers=True, **values) -> None:
         small = {
             "data_dir": data,
             "api.port": 0,
@@ -67,7 +67,7 @@ class Service:
             "object_storage.enabled": False,
         }
         settings = load_settings({**small, **values}, environ={}, cwd=root).settings
-        self.stack = Stack(settings, with_workers=with_workers)
+        self.stack = Stack(settings, with_workers=with_workers, forks=forks)
         self.stack.__enter__()
         self.http = httpx.Client(base_url=self.stack.api_url, timeout=60)
         self.records = open_records(settings)
@@ -106,18 +106,18 @@ class Service:
 
 
 @pytest.fixture(scope="session")
-def local(directory):
+def local(directory, forks):
     """A service that sends results itself."""
-    service = Service(directory, directory / "local")
+    service = Service(directory, directory / "local", forks)
     yield service
     service.close()
 
 
 @pytest.fixture(scope="session")
-def stored(directory, postgres):
+def stored(directory, postgres, forks):
     """A service whose results are read by signed URL, and whose records and jobs are in Postgres."""
     values = {"object_storage.enabled": True, "database.url": postgres.complete()}
-    service = Service(directory, directory / "stored", **values)
+    service = Service(directory, directory / "stored", forks, **values)
     yield service
     service.close()
 
@@ -137,12 +137,12 @@ def service(request):
 
 
 @pytest.fixture
-def start(directory, tmp_path):
+def start(directory, tmp_path, forks):
     """Start a service with settings of the test's own, which runs nothing unless it is asked to."""
     opened = []
 
     def begin(*, with_workers=False, **values):
-        opened.append(Service(directory, tmp_path / f"data{len(opened)}", with_workers=with_workers, **values))
+        opened.append(Service(directory, tmp_path / f"data{len(opened)}", forks, with_workers=with_workers, **values))
         return opened[-1]
 
     yield begin

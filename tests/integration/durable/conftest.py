@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
@@ -23,6 +22,10 @@ from wildcast_server.settings import Settings, load_settings
 from wildcast_server.usecases.queues import compute_job
 from wildcast_server.wiring.database import database_url as url_of
 from wildcast_server.wiring.database import ensure_database, open_records
+from wildcast_server.wiring.fork_server import Forked, ForkServer
+from wildcast_server.wiring.hand_over import HandOver, plain, write_whole
+from wildcast_server.wiring.lifeline import Lifeline
+from wildcast_server.wiring.worker import QUEUES
 
 HERE = Path(__file__).parent
 TIMEOUT = 60.0
@@ -41,9 +44,11 @@ class Site:
 
     root: Path
     url: str
+    forks: ForkServer
     name: str = "data"
     values: dict[str, Any] = field(default_factory=dict)
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: list[Forked] = field(default_factory=list)
+    lifeline: Lifeline = field(default_factory=Lifeline)
 
     def __post_init__(self) -> None:
         self.settings = self._settings()
@@ -72,14 +77,27 @@ class Site:
         enqueue = self.jobs.enqueue
         return self.records.insert(execution, within=lambda now, at: enqueue(compute_job(now), at)).execution.id
 
-    def start(self, failpoint: str | None = None, *queues: str) -> subprocess.Popen[bytes]:
+    def start(self, failpoint: str | None = None, *queues: str) -> Forked:
         """Start a worker; one with a failpoint dies there as by kill -9."""
-        environment = {**os.environ, "STARTS": str(self.root / "starts"), "PYTHONWARNINGS": "ignore"}
+        environ = {**os.environ, "STARTS": str(self.root / "starts"), "PYTHONWARNINGS": "ignore"}
         if failpoint is not None:
-            environment[VARIABLE] = failpoint
-        command = [sys.executable, str(HERE / "worker_process.py"), str(self.path), *queues]
+            environ[VARIABLE] = failpoint
+        handed_read, handed_write = os.pipe()
+        told_read, told_write = os.pipe()
+        lifeline = self.lifeline.descriptor
+        handed = HandOver(
+            settings=plain(self.settings),
+            arguments={"queues": list(queues or QUEUES)},
+            sockets={},
+            lifeline=lifeline,
+            told=told_write,
+        )
+        write_whole(handed_write, msgspec.json.encode(handed))
         with (self.root / "log").open("ab") as log:
-            worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.root)
+            output = (log.fileno(), log.fileno())
+            worker = self.forks.fork("worker", [handed_read, told_write, lifeline], environ=environ, output=output)
+        for descriptor in (handed_read, told_read, told_write):
+            os.close(descriptor)
         self.workers.append(worker)
         return worker
 
@@ -127,6 +145,7 @@ class Site:
             if worker.poll() is None:
                 worker.kill()
             worker.wait()
+        self.lifeline.close()
         self.jobs.close()
         self.records.close()
 
@@ -138,18 +157,18 @@ def is_alive(number: int) -> bool:
         return False
 
 
-def kill(worker: subprocess.Popen[bytes]) -> None:
+def kill(worker: Forked) -> None:
     worker.send_signal(signal.SIGKILL)
     worker.wait()
 
 
 @pytest.fixture
-def site_of(tmp_path, database_url) -> Iterator[Callable[..., Site]]:
+def site_of(tmp_path, database_url, forks) -> Iterator[Callable[..., Site]]:
     """Make sites on one database; a test names what differs."""
     sites: list[Site] = []
 
     def build(name: str = "data", **values: Any) -> Site:
-        sites.append(Site(tmp_path, database_url, name, values))
+        sites.append(Site(tmp_path, database_url, forks, name, values))
         return sites[-1]
 
     yield build

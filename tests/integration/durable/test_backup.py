@@ -16,6 +16,7 @@ from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.errors import UnknownExecutionError
 from wildcast_server.publish import read_manifest
 from wildcast_server.store.checksums import crc64nvme_of
+from wildcast_server.wiring.fork_server import ForkServer
 from wildcast_server.wiring.publishing import build_store
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "operating.md"
@@ -33,8 +34,10 @@ def documented(heading: str) -> list[str]:
 class Place:
     """A directory with an installation in it, as the document has it."""
 
-    def __init__(self, root: Path, heading: str, make_database: Callable[[], str], programs: Path) -> None:
-        self.root = root
+    def __init__(
+        self, root: Path, heading: str, make_database: Callable[[], str], programs: Path, forks: ForkServer
+    ) -> None:
+        self.root, self._forks = root, forks
         self.back_up, self.restore = documented(heading)
         self._make_database = make_database
         self._programs = programs
@@ -43,7 +46,7 @@ class Place:
 
     def start(self) -> Site:
         store = (self.root / "wildcast-data" / "objects").as_uri()
-        site = Site(self.root, self.url, "wildcast-data", {"object_storage.store": store})
+        site = Site(self.root, self.url, self._forks, "wildcast-data", {"object_storage.store": store})
         self.open.append(site)
         return site
 
@@ -68,13 +71,14 @@ class Place:
 
 
 @pytest.fixture(params=["With SQLite", "With Postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path: Path, forks: ForkServer) -> Iterator[Place]:
     """An installation on a database of each kind."""
     if request.param == "With SQLite":
-        made = Place(tmp_path, request.param, lambda: f"sqlite:///{tmp_path}/wildcast-data/wildcast.sqlite", tmp_path)
+        url = f"sqlite:///{tmp_path}/wildcast-data/wildcast.sqlite"
+        made = Place(tmp_path, request.param, lambda: url, tmp_path, forks)
     else:
         server: Postgres = request.getfixturevalue("postgres")
-        made = Place(tmp_path, request.param, server.empty, server.program("pg_dump").parent)
+        made = Place(tmp_path, request.param, server.empty, server.program("pg_dump").parent, forks)
     yield made
     for site in made.open:
         site.close()

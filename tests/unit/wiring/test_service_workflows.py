@@ -125,9 +125,9 @@ def test_a_configuration_that_is_refused_is_told_at_the_start(settings_of, flows
     assert "canary" not in caplog.text
 
 
-def test_what_is_to_be_warm_is_constructed_without_an_execution(settings_of, flows):
+def test_what_is_to_be_warm_is_constructed_without_an_execution(settings_of, flows, forks):
     """The API is up meanwhile, and the constructor has run before anybody asked."""
-    with Stack(settings_of(**{"workflows.warm_up": ["model"]})):
+    with Stack(settings_of(**{"workflows.warm_up": ["model"]}), forks=forks):
         deadline = time.monotonic() + 20
         while not (flows / "constructed").exists():
             assert time.monotonic() < deadline, "it was not constructed in time"
@@ -135,10 +135,10 @@ def test_what_is_to_be_warm_is_constructed_without_an_execution(settings_of, flo
 
 
 @pytest.mark.parametrize("storage", [False, True])
-def test_the_result_tells_what_ran(settings_of, flows, storage):
+def test_the_result_tells_what_ran(settings_of, flows, storage, forks):
     """Host, versions, hash, device, memory and timings are in the metadata, with either kind of storage."""
     with (
-        Stack(settings_of(**{"object_storage.enabled": storage})) as stack,
+        Stack(settings_of(**{"object_storage.enabled": storage}), forks=forks) as stack,
         wildcast.Client(stack.api_url) as client,
     ):
         result = client.submit("writes", {"n": 3}).wait(timeout=60, progress=False)
@@ -151,12 +151,12 @@ def test_the_result_tells_what_ran(settings_of, flows, storage):
     assert min(ran.queued_seconds, ran.compute_seconds, ran.publish_seconds) >= 0
 
 
-def test_a_full_queue_refuses_and_takes_again(settings_of, flows):
+def test_a_full_queue_refuses_and_takes_again(settings_of, flows, forks):
     """One runs, one waits, and the third is refused until there is room."""
     waits = "import time\nfrom wildcast_server import workflow\n@workflow\ndef waits() -> None:\n    time.sleep(600)\n"
     (flows / "d_waits.py").write_text(waits)
     with (
-        Stack(settings_of(**{"workflows.max_queued": 1})) as stack,
+        Stack(settings_of(**{"workflows.max_queued": 1}), forks=forks) as stack,
         wildcast.Client(stack.api_url) as client,
     ):
         first = client.submit("waits")
@@ -215,12 +215,12 @@ def test_loading_ends_when_it_is_told_to(settings_of, flows):
     assert time.monotonic() - began < 60
 
 
-def test_stopping_says_how_long_it_waits(settings_of, flows, capfd):
+def test_stopping_says_how_long_it_waits(settings_of, flows, capfd, forks):
     """The worker says it, which is a process of its own."""
     waits = "import time\nfrom wildcast_server import workflow\n@workflow\ndef waits() -> None:\n    time.sleep(600)\n"
     (flows / "d_waits.py").write_text(waits)
     settings = settings_of(**{"workers.drain_seconds": 0.5})
-    with Stack(settings) as stack, wildcast.Client(stack.api_url) as client:
+    with Stack(settings, forks=forks) as stack, wildcast.Client(stack.api_url) as client:
         execution = client.submit("waits")
         deadline = time.monotonic() + 20
         while execution.status().status != "running":
@@ -242,11 +242,11 @@ class Broken(Workflow):
 """
 
 
-def test_a_constructors_traceback_is_one_record(settings_of, flows, capfd):
+def test_a_constructors_traceback_is_one_record(settings_of, flows, capfd, forks):
     """It is an error as a run's is, and not lines of output."""
     (flows / "d_broken.py").write_text(BROKEN)
     settings = settings_of(**{"log.format": "json"})
-    with Stack(settings) as stack, wildcast.Client(stack.api_url) as client:
+    with Stack(settings, forks=forks) as stack, wildcast.Client(stack.api_url) as client:
         execution = client.submit("broken")
         with pytest.raises(wildcast.WildcastError, match="no model"):
             execution.wait(timeout=60, progress=False)
@@ -257,16 +257,16 @@ def test_a_constructors_traceback_is_one_record(settings_of, flows, capfd):
     assert "line 7, in __init__" in record["message"]
 
 
-def test_an_execution_ends_whose_file_was_taken_away(settings_of, flows):
+def test_an_execution_ends_whose_file_was_taken_away(settings_of, flows, forks):
     """As docs/operating.md tells to be rid of one: the next start ends it, and does not run it again."""
     file = flows / "d_waits.py"
     file.write_text(
         "import time\nfrom wildcast_server import workflow\n@workflow\ndef waits() -> None:\n    time.sleep(600)\n"
     )
-    with Stack(settings_of()) as stack, wildcast.Client(stack.api_url) as client:
+    with Stack(settings_of(), forks=forks) as stack, wildcast.Client(stack.api_url) as client:
         execution = client.submit("waits")
     file.unlink()
-    with Stack(settings_of()):
+    with Stack(settings_of(), forks=forks):
         ended = eventually_ended(settings_of(), execution.id)
     assert ended.status == "failed"
     assert "there is no workflow 'waits'" in ended.error_message
