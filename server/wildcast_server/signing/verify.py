@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import assert_never
 
 from cryptography.exceptions import InvalidSignature
@@ -24,6 +25,9 @@ from wildcast.contract.policy import (
 from wildcast_server.errors import SignatureRefusedError
 from wildcast_server.signing.cloudfront import HASHES
 from wildcast_server.signing.keys import PublicKey
+
+REMEMBERED = 1024
+"""Signatures that are known to be right; each has about a kilobyte."""
 
 
 class Refusal(StrEnum):
@@ -64,6 +68,8 @@ class Verifier:
     def __init__(self, public_keys: Mapping[str, PublicKey], clock: Callable[[], float] = time.time) -> None:
         self._public_keys = dict(public_keys)
         self._clock = clock
+        # A reader sends one signature with thousands of requests; whether it grants one of them is asked each time.
+        self._known = lru_cache(REMEMBERED)(self._signed)
 
     def check(self, url: str, *, cookie: str = "", ip: str | None = None) -> Policy:
         """Return the policy that opens `url`.
@@ -85,11 +91,21 @@ class Verifier:
         base, _, query = url.partition("?")
         own, rest = split_query(query)
         resource = f"{base}?{rest}" if rest else base
-        fields = _unique(own or _cookie_fields(cookie))
+        fields = own or _cookie_fields(cookie)
+        is_canned = any(name == "Expires" for name, _ in fields)
+        policy = self._signed(fields, resource) if is_canned else self._known(fields, "")
+        return self._granted(policy, resource, ip, canned=is_canned)
+
+    def _signed(self, given: tuple[tuple[str, str], ...], resource: str) -> Policy:
+        """Return the policy that was signed; a canned one is for `resource`, from which it is built."""
+        fields = _unique(given)
         public_key = self._public_key(fields)
         text = _signed_text(fields, resource)
         _verify(public_key, text, fields)
-        return self._granted(text, resource, ip, canned="Expires" in fields)
+        try:
+            return parse_policy(text)
+        except PolicyError as error:
+            raise _denied(str(error)) from error
 
     def _public_key(self, fields: Mapping[str, str]) -> PublicKey:
         name = fields.get("Key-Pair-Id")
@@ -99,11 +115,7 @@ class Verifier:
             raise RefusedError(Refusal.INVALID_KEY, "the request names a key that is not known here")
         return self._public_keys[name]
 
-    def _granted(self, text: bytes, resource: str, ip: str | None, *, canned: bool) -> Policy:
-        try:
-            policy = parse_policy(text)
-        except PolicyError as error:
-            raise _denied(str(error)) from error
+    def _granted(self, policy: Policy, resource: str, ip: str | None, *, canned: bool) -> Policy:
         if not policy.is_current(self._clock()):
             raise _denied("the signature has ended or not begun")
         if not policy.admits(ip):

@@ -52,6 +52,22 @@ def test_what_is_signed_is_opened(make_signer: MakeSigner, verifier: Verifier, h
     assert verifier.check(url_of(signer)).resource == f"{DOMAIN}/{PREFIX}/*"
 
 
+def test_a_signature_that_is_known_grants_no_more_than_at_first(
+    make_signer: MakeSigner, private_key: PrivateKey
+) -> None:
+    """It is still for its own resource, and its end still comes; a changed byte of it is another signature."""
+    now = [float(NOW)]
+    verifier, url = Verifier({"KTEST": private_key.public_key()}, lambda: now[0]), url_of(make_signer())
+    for _ in range(2):
+        verifier.check(url)
+    assert refusal(verifier, url.replace(PREFIX, "outputs/exec_2", 1)) is Refusal.ACCESS_DENIED
+    assert refusal(verifier, url.replace("Signature=", "Signature=AAAA", 1)) is Refusal.ACCESS_DENIED
+    assert refusal(verifier, url.replace("KTEST", "KOTHER")) is Refusal.INVALID_KEY
+    verifier.check(url)
+    now[0] += 10_000_000
+    assert refusal(verifier, url) is Refusal.ACCESS_DENIED
+
+
 @shared_fixtures
 @given(prefix=keys, rest=keys)
 def test_every_key_below_a_signed_prefix_is_opened(
