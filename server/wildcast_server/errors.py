@@ -172,7 +172,27 @@ class SchemaMismatchError(RecordError):
 
 
 class ServiceUnavailableError(WildcastServerError):
-    """The service cannot take this now; later it may."""
+    """The service cannot take this now; later it may.
+
+    Parameters
+    ----------
+    message
+        One sentence for the caller.
+    reason
+        What our own log says beside it: it may name hosts and users.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.reason}" if self.reason else str(self.args[0])
+
+    @property
+    def for_clients(self) -> str:
+        """The sentence alone."""
+        return str(self.args[0])
 
 
 class QueueFullError(ServiceUnavailableError):

@@ -17,13 +17,13 @@ from wildcast_server.api.routes import INFER, deleting, writing
 from wildcast_server.api.standings import Standings
 from wildcast_server.api.threads import Threads
 from wildcast_server.jobs import JobQueue
-from wildcast_server.records import Records
+from wildcast_server.records import Limits, Records
 from wildcast_server.usecases.cancel import Cancel
 from wildcast_server.usecases.delete import Delete
 from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.lookup import Lookup, status_of
 from wildcast_server.usecases.pin import Pin
-from wildcast_server.usecases.retry import Retry
+from wildcast_server.usecases.retry import UNLIMITED, Retry
 
 CANCELLING = """
 Ends an execution that has not ended by itself. One that is queued is `cancelled` at once. One that runs, or is being
@@ -80,11 +80,13 @@ class Actions:
     delete: Delete
 
     @classmethod
-    def of(cls, lookup: Lookup, records: Records, jobs: JobQueue, ending: Ending) -> "Actions":
+    def of(
+        cls, lookup: Lookup, records: Records, jobs: JobQueue, ending: Ending, limits: Limits = UNLIMITED
+    ) -> "Actions":
         """Put them together."""
         return cls(
             cancel=Cancel(lookup, records, jobs, ending),
-            retry=Retry(lookup, records, jobs, ending),
+            retry=Retry(lookup, records, jobs, ending, limits),
             pin=Pin(lookup, records),
             delete=Delete(records, ending),
         )
@@ -113,7 +115,7 @@ def action_routes(actions: Actions, standings: Standings, threads: Threads) -> A
         "/{workflow_name}/{execution_id}/retry",
         summary="Try a failed execution again",
         description=RETRYING,
-        responses=_answers("retry", "It is queued, or being published, again.", RETRIED),
+        responses=_answers("retry", "It is queued, or being published, again.", RETRIED, 429),
     )
     async def retry(workflow_name: str, execution_id: str) -> Response:
         return await acted(workflow_name, execution_id, actions.retry)

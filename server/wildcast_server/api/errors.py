@@ -77,6 +77,8 @@ async def _ours(_request: Request, error: Exception) -> Response:
 
 def _for_clients(error: Exception) -> str:
     """Return the sentence without the server's own paths; its log has them."""
+    if isinstance(error, errors.ServiceUnavailableError):
+        return error.for_clients
     uri = getattr(error, "uri", "")
     if not uri.startswith("file:"):
         return str(error)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from wildcast_server.api.threads import Threads
-from wildcast_server.errors import WildcastServerError
+from wildcast_server.errors import ServiceUnavailableError, WildcastServerError
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,9 @@ class Readiness:
     async def _ask(self, name: str, check: Check) -> str | None:
         try:
             await self._threads.run(check)
+        except ServiceUnavailableError as error:
+            logger.warning("the %s: %s", name, error)
+            return error.for_clients
         except WildcastServerError as error:
             return str(error)
         except Exception as error:

@@ -128,17 +128,22 @@ def quieten() -> None:
     logger.setLevel(logging.ERROR)
 
 
+def _first_line(error: DBAPIError) -> str:
+    # Without what Postgres adds in further lines: those repeat values.
+    return str(error.orig).partition("\n")[0]
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn DBOS' and the driver's errors into ours; the records do the same with theirs, in a room beside this one."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        raise ServiceUnavailableError(f"the jobs' database cannot be used now: {error.orig}") from error
+        raise ServiceUnavailableError("the jobs' database cannot be used now", _first_line(error)) from error
     except PoolTimeoutError as error:
         raise ServiceUnavailableError("every connection to the jobs' database is in use: try again later") from error
     except DBAPIError as error:
-        raise RecordError(f"the jobs' database refused: {error.orig}") from error
+        raise RecordError(f"the jobs' database refused: {_first_line(error)}") from error
     except DBOSWorkflowIDInUseError as error:
         raise RecordError(f"there is a job {error.workflow_id!r} already") from error
     except DBOSInitializationError as error:

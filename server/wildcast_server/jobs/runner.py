@@ -213,8 +213,10 @@ class Runner:
             active.cancelled = True
             # From here on there is no other child for this run.
             process = self._process
-        if process is not None:
-            process.channel.send(protocol.Cancel(run=active.run))
+        if process is not None and grace > 0:
+            # In a thread: a child that does not read would hold up its own end.
+            told = protocol.Cancel(run=active.run)
+            threading.Thread(target=process.channel.send, args=(told,), name="cancel", daemon=True).start()
         if not active.ended.wait(grace) and process is not None:
             process.kill()
         active.ended.wait()

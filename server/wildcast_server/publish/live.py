@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from wildcast_server.errors import FileChangedError, WildcastServerError
+from wildcast_server.errors import ExecutionCancelledError, FileChangedError, WildcastServerError
 from wildcast_server.publish.partial import Partial
 from wildcast_server.publish.settling import Settling
 from wildcast_server.transfer.files import LocalFile, ProgressCallback, TransferProgress
@@ -48,8 +48,8 @@ class LiveUploads:
 
     It may be wrong about what has settled, and whatever fails is left to the final upload: that compares every file
     with what was uploaded of it. When it is told to end, what is in flight comes to its end: small files within a
-    request's time; of a large file all parts, which would be sent anyhow. If an exception ends the context, requests
-    that a store does not answer are left alone after `ABORT_SECONDS`.
+    request's time; of a large file all parts, which would be sent anyhow. If an `ExecutionCancelledError` ends the
+    context, requests that a store does not answer are left alone after `ABORT_SECONDS`.
 
     Parameters
     ----------
@@ -101,8 +101,10 @@ class LiveUploads:
     ) -> None:
         self._aborting = kind is not None
         self._ending.set()
+        is_cancelled = kind is not None and issubclass(kind, ExecutionCancelledError)
         if self._thread.ident is not None:
-            self._thread.join(ABORT_SECONDS if self._aborting else None)
+            # Where the execution may be tried again, nothing may be written when this has ended.
+            self._thread.join(ABORT_SECONDS if is_cancelled else None)
 
     def _run(self) -> None:
         with closing(self._settling):

@@ -108,6 +108,7 @@ class Records(WorkerRecords, OutboxRecords):
         to: ExecutionStatus,
         attempt: int | None = None,
         job: int | None = None,
+        limits: Limits = UNLIMITED,
         effects: Effects = NOTHING_ELSE,
         **changes: Unpack[Changes],
     ) -> Execution:
@@ -125,6 +126,8 @@ class Records(WorkerRecords, OutboxRecords):
             The attempt that it must be in, if that matters.
         job
             The number of the job that must be its current one, if that matters.
+        limits
+            What must hold for one execution more, where it becomes an unfinished one again.
         effects
             What follows, in the same transaction.
         **changes
@@ -140,6 +143,8 @@ class Records(WorkerRecords, OutboxRecords):
             If there is no such execution.
         StatusConflictError
             If it has another status, attempt or job, or may not go from this status to that one.
+        QueueFullError
+            If it would be one too many.
         ValueError
             If `published` is missing, out of place, or of another attempt.
         """
@@ -196,10 +201,14 @@ class Records(WorkerRecords, OutboxRecords):
         execution_id: str,
         *,
         expected: ExecutionStatus | Collection[ExecutionStatus],
+        job: int | None = None,
         effects: Effects = NOTHING_ELSE,
         **marks: Unpack[Marks],
     ) -> Execution:
-        """Compare and set: change what is not the status; raises `UnknownExecutionError` and `StatusConflictError`."""
+        """Compare and set: change what is not the status; `job` must be the number of its current one, if it is given.
+
+        Raises `UnknownExecutionError` and `StatusConflictError`.
+        """
 
     @abstractmethod
     def set_progress(self, execution_id: str, attempt: int, progress: dict[str, Any]) -> bool:

@@ -170,13 +170,14 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _UNAVAILABLE_STATES:
             raise _unavailable(error) from error
-        raise RecordError(f"the database refused: {_sentence(error)}") from error
+        raise RecordError(f"the database refused: {_first_line(error)}") from error
 
 
 def _unavailable(error: DBAPIError) -> ServiceUnavailableError:
-    return ServiceUnavailableError(f"the database cannot be used now: {_sentence(error)}")
+    return ServiceUnavailableError("the database cannot be used now", _first_line(error))
 
 
-def _sentence(error: DBAPIError) -> str:
+def _first_line(error: DBAPIError) -> str:
+    """Return what a driver says."""
     # Without what Postgres adds in further lines: those repeat values.
     return str(error.orig).partition("\n")[0]

@@ -53,8 +53,7 @@ class MemoryRecords(MemoryPages, MemoryWorkers, MemoryOutbox, Records):
         for submission in submissions:
             check_new(submission.execution)
         with self._write() as tables:
-            there = Counter((each.workflow_name, each.status) for each in seen(tables))
-            admission = Admission(limits, len(queued(tables)), there)
+            admission = _admission(tables, limits)
             outcomes = [_record(tables, admission, submission) for submission in submissions]
             recorded = [accepted.execution for accepted in new_ones(outcomes)]
             if within is not None and recorded:
@@ -73,12 +72,15 @@ class MemoryRecords(MemoryPages, MemoryWorkers, MemoryOutbox, Records):
         to: ExecutionStatus,
         attempt: int | None = None,
         job: int | None = None,
+        limits: Limits = UNLIMITED,
         effects: Effects = NOTHING_ELSE,
         **changes: Unpack[Changes],
     ) -> Execution:
         check_published(to, changes)
         with self._write() as tables:
             execution = find(tables, execution_id)
+            if limits is not UNLIMITED:
+                _admission(tables, limits).check(execution)
             fits = execution.status in legal_sources(expected, to)
             fits = fits and attempt in (None, execution.attempt) and job in (None, execution.jobs)
             if not fits or changes.get("new_attempt", execution.attempt + 1) <= execution.attempt:
@@ -130,12 +132,13 @@ class MemoryRecords(MemoryPages, MemoryWorkers, MemoryOutbox, Records):
         execution_id: str,
         *,
         expected: ExecutionStatus | Collection[ExecutionStatus],
+        job: int | None = None,
         effects: Effects = NOTHING_ELSE,
         **marks: Unpack[Marks],
     ) -> Execution:
         with self._write() as tables:
             execution = find(tables, execution_id)
-            if execution.status not in statuses_of(expected):
+            if execution.status not in statuses_of(expected) or job not in (None, execution.jobs):
                 raise conflict(execution, "change")
             if marks.get("deleted_at") is not None:
                 tables.keys = {key: used for key, used in tables.keys.items() if used.execution_id != execution_id}
@@ -242,3 +245,8 @@ def _marked(execution: Execution, marks: Marks) -> dict[str, Any]:
     if fields.pop("new_job", False):
         fields["jobs"] = execution.jobs + 1
     return fields
+
+
+def _admission(tables: Tables, limits: Limits) -> Admission:
+    there = Counter((each.workflow_name, each.status) for each in seen(tables))
+    return Admission(limits, len(queued(tables)), there)

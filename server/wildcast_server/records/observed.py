@@ -56,11 +56,12 @@ class ObservedRecords(Records):
         to: ExecutionStatus,
         attempt: int | None = None,
         job: int | None = None,
+        limits: Limits = UNLIMITED,
         effects: Effects = NOTHING_ELSE,
         **changes: Unpack[Changes],
     ) -> Execution:
         execution = self._records.change(
-            execution_id, expected=expected, to=to, attempt=attempt, job=job, effects=effects, **changes
+            execution_id, expected=expected, to=to, attempt=attempt, job=job, limits=limits, effects=effects, **changes
         )
         self._metrics.ended(execution.workflow_name, to.value)
         if "published" in changes:
@@ -111,10 +112,11 @@ class ObservedRecords(Records):
         execution_id: str,
         *,
         expected: ExecutionStatus | Collection[ExecutionStatus],
+        job: int | None = None,
         effects: Effects = NOTHING_ELSE,
         **marks: Unpack[Marks],
     ) -> Execution:
-        return self._records.mark(execution_id, expected=expected, effects=effects, **marks)
+        return self._records.mark(execution_id, expected=expected, job=job, effects=effects, **marks)
 
     def set_progress(self, execution_id: str, attempt: int, progress: dict[str, Any]) -> bool:
         return self._records.set_progress(execution_id, attempt, progress)

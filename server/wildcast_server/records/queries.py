@@ -134,11 +134,12 @@ def change_execution(
     return update_
 
 
-def mark_execution(execution_id: str, statuses: frozenset[ExecutionStatus]) -> Update:
-    """Build a compare-and-set: it meets one row, or none if the execution has another status or is deleted."""
-    return update(executions).where(
+def mark_execution(execution_id: str, statuses: frozenset[ExecutionStatus], job: int | None = None) -> Update:
+    """Build a compare-and-set: it meets one row, or none if the execution has another status or job, or is deleted."""
+    marked = update(executions).where(
         _E.id == execution_id, _E.status.in_([status.value for status in statuses]), _E.deleted_at.is_(None)
     )
+    return marked if job is None else marked.where(_E.jobs == job)
 
 
 def begin_attempt(execution_id: str, job: int, *, reuse: bool, elsewhere: bool) -> Update:

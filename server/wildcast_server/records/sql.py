@@ -33,7 +33,7 @@ from wildcast_server.records.rules import (
     statuses_of,
     unknown,
 )
-from wildcast_server.records.sql_insertion import Insertion
+from wildcast_server.records.sql_insertion import Insertion, admit
 from wildcast_server.records.sql_outbox import SqlOutbox, add_effects
 from wildcast_server.records.sql_pages import SqlPages
 from wildcast_server.records.sql_workers import SqlWorkers
@@ -80,6 +80,7 @@ class SqlRecords(SqlPages, SqlWorkers, SqlOutbox, Records):
         to: ExecutionStatus,
         attempt: int | None = None,
         job: int | None = None,
+        limits: Limits = UNLIMITED,
         effects: Effects = NOTHING_ELSE,
         **changes: Unpack[Changes],
     ) -> Execution:
@@ -88,6 +89,8 @@ class SqlRecords(SqlPages, SqlWorkers, SqlOutbox, Records):
             execution_id, legal_sources(expected, to), attempt=attempt, job=job, new_attempt=changes.get("new_attempt")
         )
         with self._write() as connection:
+            if limits is not UNLIMITED:
+                admit(connection, _find(connection, execution_id), limits)
             met = connection.execute(update.values(changed_columns(to, changes))).rowcount
             if not met:
                 raise conflict(_find(connection, execution_id), f"change to {to}")
@@ -130,10 +133,11 @@ class SqlRecords(SqlPages, SqlWorkers, SqlOutbox, Records):
         execution_id: str,
         *,
         expected: ExecutionStatus | Collection[ExecutionStatus],
+        job: int | None = None,
         effects: Effects = NOTHING_ELSE,
         **marks: Unpack[Marks],
     ) -> Execution:
-        update = queries.mark_execution(execution_id, statuses_of(expected))
+        update = queries.mark_execution(execution_id, statuses_of(expected), job)
         with self._write() as connection:
             if not connection.execute(update.values(marked_columns(marks))).rowcount:
                 raise conflict(_find(connection, execution_id), "change")

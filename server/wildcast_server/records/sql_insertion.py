@@ -42,9 +42,7 @@ class Insertion:
         queries.lock_queue(connection)
         ids = {"execution_ids": [each.execution.id for each in submissions]}
         self._taken = set(connection.execute(queries.TAKEN, ids).scalars())
-        names = {each.execution.workflow_name for each in submissions} & limits.per_workflow.keys()
-        queued = connection.execute(queries.QUEUED).scalar_one()
-        self._admission = Admission(limits, queued, self._unfinished(names) if names else {})
+        self._admission = _admission(connection, limits, {each.execution.workflow_name for each in submissions})
         keys = [(each.execution.owner, each.key) for each in submissions if each.key is not None]
         self._known = self._look_up(keys) if keys else {}
 
@@ -106,13 +104,23 @@ class Insertion:
         position = self._connection.execute(queries.QUEUE_POSITION, wanted).scalar_one_or_none()
         return Accepted(execution_of(row), position, is_new=False)
 
-    def _unfinished(self, names: set[str]) -> dict[tuple[str, ExecutionStatus], int]:
-        rows = self._connection.execute(queries.UNFINISHED_OF, {"workflow_names": sorted(names)})
-        return {(row.workflow_name, ExecutionStatus(row.status)): row.number for row in rows}
-
     def _look_up(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], _Known]:
         rows = self._connection.execute(queries.KEYS, {"keys": keys})
         return {(row.owner, row.key): _Known(row.fingerprint, row.execution_id) for row in rows}
+
+
+def admit(connection: Connection, execution: Execution, limits: Limits) -> None:
+    """Hold that one that has ended may be unfinished again; raises `QueueFullError`. The queue is held from then on."""
+    queries.lock_queue(connection)
+    _admission(connection, limits, {execution.workflow_name}).check(execution)
+
+
+def _admission(connection: Connection, limits: Limits, names: set[str]) -> Admission:
+    """Count what there is, as far as it is limited."""
+    limited = sorted(names & limits.per_workflow.keys())
+    rows = connection.execute(queries.UNFINISHED_OF, {"workflow_names": limited}) if limited else ()
+    unfinished = {(row.workflow_name, ExecutionStatus(row.status)): row.number for row in rows}
+    return Admission(limits, connection.execute(queries.QUEUED).scalar_one(), unfinished)
 
 
 def _key_row(submission: Submission) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
 from wildcast_server.errors import ServiceUnavailableError, StatusConflictError
-from wildcast_server.jobs import JobQueue
+from wildcast_server.jobs import JobQueue, JobState
 from wildcast_server.records import Records
 from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.lookup import Lookup
@@ -45,17 +45,26 @@ class Cancel:
             case ExecutionStatus.CANCELLED:
                 return execution
             case ExecutionStatus.QUEUED:
-                return self._cancel_queued(execution)
+                return self._end(execution)
             case ExecutionStatus.RUNNING | ExecutionStatus.PENDING_RESULTS:
+                if self._waits(execution):
+                    return self._end(execution)
                 return self.records.mark(execution.id, expected=execution.status, cancel=True)
             case status:
                 raise StatusConflictError(f"execution {execution.id} is {status}, and cannot be cancelled any more")
 
-    def _cancel_queued(self, execution: Execution) -> Execution:
+    def _waits(self, execution: Execution) -> bool:
+        """Whether nobody works on it now, as on what is published behind others, or was given back."""
+        try:
+            return self.jobs.states([execution.job_id])[execution.job_id] is JobState.WAITING
+        except ServiceUnavailableError:
+            return False
+
+    def _end(self, execution: Execution) -> Execution:
         changes, effects = self.ending(execution, ExecutionStatus.CANCELLED)
         cancelled = self.records.change(
             execution.id,
-            expected=ExecutionStatus.QUEUED,
+            expected=execution.status,
             to=ExecutionStatus.CANCELLED,
             attempt=execution.attempt,
             job=execution.jobs,

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from wildcast_server.errors import (
 from wildcast_server.failpoints import reached
 from wildcast_server.jobs import Json, RunRequest, Steps, surroundings
 from wildcast_server.records import Effects
+from wildcast_server.usecases.leaving import LeftError, unless_left
 from wildcast_server.usecases.means import Means, serial_of
 from wildcast_server.usecases.outcome import STALE, Outcome, reason_of
 from wildcast_server.usecases.progress import Progress
@@ -37,6 +39,11 @@ logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0
 """How long a workflow that is cancelled may take to notice; then it is killed."""
+
+LEFT_SECONDS = 1.0
+"""How much longer than that the end of one that is called off is waited for."""
+
+_LOOK_SECONDS = 0.05
 
 STEPS = ("run", "hand over")
 """What the engine keeps, in order; another order or name is another `APPLICATION_VERSION` of the engine's adapter."""
@@ -228,6 +235,9 @@ class _Run:
         self._id = execution.id
         self._directory = job.means.directory(execution)
         self._progress = Progress(self._save, execution.progress)
+        self._called_off = threading.Event()
+        self._over = threading.Event()
+        self._why: Why | None = None
 
     def to_its_end(self) -> Outcome:
         """Run it; raises `RunnerDiedError` if it may be begun again."""
@@ -237,9 +247,13 @@ class _Run:
         shutil.rmtree(self._directory, ignore_errors=True)
         ongoing = self._means.begin(self._directory, execution, afresh=True)
         try:
-            ran = self._compute(ongoing)
+            ran = unless_left(lambda: self._compute(ongoing), self._called_off, GRACE_SECONDS + LEFT_SECONDS)
         except ExecutionCancelledError as error:
             return self._interrupted(ongoing, error)
+        except LeftError:
+            # The workflow has ended; requests hang in a store that does not answer, and end by themselves.
+            self._why = self._means.watch.remove(self._id)
+            return self._interrupted(ongoing, ExecutionCancelledError(f"{self._id} was called off"))
         except StatusConflictError as conflict:
             logger.warning("%s was changed by somebody else while it ran: %s", self._id, conflict)
             return self._fenced(ongoing)
@@ -259,22 +273,30 @@ class _Run:
 
     def _compute(self, ongoing: Ongoing) -> Provenance | None:
         execution, runner, watch = self._execution, self._job.runner, self._means.watch
-        request = RunRequest(
-            execution_id=execution.id,
-            workflow=execution.workflow_name,
-            parameters=execution.parameters,
-            output_directory=self._directory,
-            sink=ongoing.sink(),
-            begun=self._means.marks.begun(execution),
-        )
-        self._why: Why | None = None
         seconds = self._job.seconds_for(execution.workflow_name)
-        watch.add(self._id, execution.attempt, lambda: runner.cancel(GRACE_SECONDS, self._id), ongoing.share)
+        watch.add(self._id, execution.attempt, self._call_off, ongoing.share)
         try:
+            request = RunRequest(
+                execution_id=execution.id,
+                workflow=execution.workflow_name,
+                parameters=execution.parameters,
+                output_directory=self._directory,
+                sink=ongoing.sink(),
+                begun=self._means.marks.begun(execution),
+            )
+            if self._called_off.is_set():
+                raise ExecutionCancelledError(f"{self._id} was called off before its workflow began")
             with self._progress, ongoing.live(lambda: runner.pid, self._progress.publication):
                 return self._with_waiting(runner.run(request, self._report, lambda: watch.limit(self._id, seconds)))
         finally:
-            self._why = watch.remove(self._id)
+            self._over.set()
+            self._why = watch.remove(self._id) or self._why
+
+    def _call_off(self) -> None:
+        """Interrupt the workflow; it may not have begun yet, and then is not to."""
+        self._called_off.set()
+        while not self._job.runner.cancel(GRACE_SECONDS, self._id) and not self._over.wait(_LOOK_SECONDS):
+            pass
 
     def _interrupted(self, ongoing: Ongoing, error: ExecutionCancelledError) -> Outcome:
         attempt, ran = self._execution.attempt, self._with_waiting(error.provenance)

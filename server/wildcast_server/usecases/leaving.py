@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -33,17 +33,11 @@ def unless_left(work: Callable[[], Result], called_off: threading.Event, grace: 
     end: Future[Result] = Future()
     threading.Thread(target=_do, args=(work, end), name="leaving", daemon=True).start()
     while not called_off.is_set():
-        try:
-            return end.result(_LOOK_SECONDS)
-        except TimeoutError:
-            if end.done():
-                raise
-    try:
-        return end.result(grace)
-    except TimeoutError:
-        if end.done():
-            raise
-        raise LeftError from None
+        if wait([end], _LOOK_SECONDS).done:
+            return end.result()
+    if wait([end], grace).done:
+        return end.result()
+    raise LeftError
 
 
 def _do(work: Callable[[], Result], end: Future[Result]) -> None:

@@ -125,8 +125,11 @@ class Partials:
         place = execution.id, execution.attempt, execution.place
         now = self._clock()
         with self._lock:
+            # Each may have a million files: none is kept for longer than it is good for.
+            for other in [key for key, (at, _) in self._kept.items() if now - at >= KEEP_SECONDS]:
+                del self._kept[other]
             kept = self._kept.get(place)
-        if kept is not None and now - kept[0] < KEEP_SECONDS:
+        if kept is not None:
             return kept[1]
         shown = self._find(store, execution)
         with self._lock:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution
-from wildcast_server.domain.worker import WorkerRow
+from wildcast_server.domain.worker import WorkerRow, WorkerState
 from wildcast_server.errors import StatusConflictError, UnknownExecutionError
 from wildcast_server.jobs import JobQueue, JobState
-from wildcast_server.records import Changes, Effects, PageQuery, Records
+from wildcast_server.records import Changes, Effects, Records
 from wildcast_server.usecases.queues import COMPUTE, compute_job, publish_job, publish_queue
+from wildcast_server.usecases.workers import Heartbeats
 
 logger = logging.getLogger(__name__)
 
@@ -87,11 +88,15 @@ class Reconcile:
 
     def _enqueue(self, execution: Execution) -> None:
         if execution.status is ExecutionStatus.QUEUED:
-            self.records.mark(execution.id, expected=execution.status, new_job=True, effects=self._compute())
+            self._give(execution, self._compute())
         elif execution.status is ExecutionStatus.PENDING_RESULTS and execution.site is not None:
-            self.records.mark(execution.id, expected=execution.status, new_job=True, effects=self._publish())
+            self._give(execution, self._publish())
         else:
             compute_again(self.records, self.jobs, execution)
+
+    def _give(self, execution: Execution, effects: Effects) -> None:
+        # Only to the job that was looked at: another one of these may have given one meanwhile.
+        self.records.mark(execution.id, expected=execution.status, job=execution.jobs, new_job=True, effects=effects)
 
     def _compute(self) -> Effects:
         return Effects(within=lambda now, connection: self.jobs.enqueue(compute_job(now), connection))
@@ -113,8 +118,8 @@ class DeadSites:
 
     Parameters
     ----------
-    dead_after_seconds
-        After which silence a worker is held for dead.
+    heartbeats
+        Of the worker that this one is part of: it judges others only while its own heart beats.
     absent_seconds
         How long a machine is waited for whose workers ended in order.
     clock
@@ -123,20 +128,22 @@ class DeadSites:
 
     records: Records
     jobs: JobQueue
-    dead_after_seconds: float
+    heartbeats: Heartbeats
     absent_seconds: float = ABSENT_SECONDS
     clock: Callable[[], float] = time.monotonic
     _absent_since: dict[str, float] = field(default_factory=dict)
 
     def __call__(self) -> None:
         """Look once."""
+        if not self.heartbeats.are_steady:
+            return
         waiting = self._waiting()
         if not waiting:
             self._absent_since.clear()
             return
         workers = self.records.workers()
-        dead = set(self.records.overdue(self.dead_after_seconds))
-        living = [worker for worker in workers if worker.id not in dead]
+        # Who is late may only be so because the records were away: the reaper judges that, once, for all.
+        living = [worker for worker in workers if worker.state is not WorkerState.LOST]
         if not any(COMPUTE in worker.queues for worker in living):
             return
         for execution in waiting:
@@ -144,8 +151,7 @@ class DeadSites:
                 self._take_over(execution)
 
     def _waiting(self) -> list[Execution]:
-        query = PageQuery(statuses=frozenset({ExecutionStatus.PENDING_RESULTS}), limit=BATCH)
-        return self.records.page(query).executions
+        return [each for each in self.records.unfinished() if each.status is ExecutionStatus.PENDING_RESULTS]
 
     def _is_gone(self, site: str, workers: Sequence[WorkerRow], living: Sequence[WorkerRow]) -> bool:
         queue = publish_queue(site)

@@ -37,6 +37,12 @@ REQUESTS = 16
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=6)
 
+MOST_TRIES_TO_FORGET = 20
+"""How often a CDN is asked; that takes some days."""
+
+AFTERWARDS = timedelta(minutes=10)
+"""When what had begun to be stored is removed once more: requests that were in flight may be repeated for minutes."""
+
 AHEAD = 100
 """How many places behind the last known one are looked at."""
 
@@ -93,30 +99,34 @@ class Remove:
 
     def _do(self, removal: Removal) -> bool:
         try:
-            self._check(removal)
-            self._remove(removal)
+            self._remove(removal, may_be_known=self._may_be_known(removal))
         except (StoreError, ManifestError, OSError, RemovalRefusedError) as error:
             again = self.clock() + pause_after(removal.tries)
             self.records.removal_failed(removal.id, str(error), again)
             logger.warning("%s (%s) could not be removed: %s", removal.name, removal.reason, error)
             return False
+        if removal.prefix is not None and not removal.committed and removal.tries == 1:
+            again = self.clock() + AFTERWARDS
+            self.records.removal_failed(removal.id, "looked at once more, for what was on its way to the store", again)
+            return True
         self.records.removed(removal.id)
         logger.info("%s removed: %s", removal.prefix or removal.name, removal.reason)
         return True
 
-    def _check(self, removal: Removal) -> None:
-        """Hold that it is the execution's own, and that nobody works on it."""
+    def _may_be_known(self, removal: Removal) -> bool:
+        """Hold that it is the execution's own, and that nobody works on it; whether anybody may have read it."""
         own = re.fullmatch(f"{re.escape(removal.execution_id)}(-[0-9]+)?", removal.name)
         if own is None or (removal.prefix is not None and removal.prefix.rpartition("/")[2] != removal.name):
             raise RemovalRefusedError(f"it is not a name of {removal.execution_id}")
         try:
             execution = self.records.get(removal.execution_id, deleted=True)
         except UnknownExecutionError:
-            return
+            return True
         if not execution.status.is_final and execution.name == removal.name:
             raise RemovalRefusedError(f"{execution.id} is {execution.status}")
+        return removal.committed or execution.partial_asked
 
-    def _remove(self, removal: Removal) -> None:
+    def _remove(self, removal: Removal, *, may_be_known: bool) -> None:
         if removal.prefix is None:
             self._remove_directory(removal)
             return
@@ -127,9 +137,17 @@ class Remove:
         self._forget_ledgers(removal.prefix, removal.attempt)
         base = removal.prefix[: -len(removal.name)]
         self._remove_others(store, removal, base)
-        if removal.storage_type == "s3":
+        if removal.storage_type == "s3" and may_be_known:
             # Last, or what is read meanwhile would be cached again; its other places begin with the id as well.
-            self.forget(base + removal.execution_id, f"wildcast {removal.execution_id} {removal.id}")
+            self._let_forget(removal, base + removal.execution_id)
+
+    def _let_forget(self, removal: Removal, beginning: str) -> None:
+        try:
+            self.forget(beginning, f"wildcast {removal.execution_id} {removal.id}")
+        except StoreError:
+            if removal.tries < MOST_TRIES_TO_FORGET:
+                raise
+            logger.exception("%s is removed; edges may serve their copies of it until these are old", removal.prefix)
 
     def _remove_others(self, store: ObjectStore, removal: Removal, base: str) -> None:
         """Remove what the publication had begun at other places, when one was taken or had been read already."""

@@ -11,13 +11,15 @@ from wildcast_server.domain.outbox import NewRemoval
 from wildcast_server.domain.worker import WorkerState
 from wildcast_server.errors import StatusConflictError
 from wildcast_server.jobs import JobQueue
-from wildcast_server.records import Changes, Effects, Records
+from wildcast_server.records import Changes, Effects, Limits, Records
 from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.moving import while_it_moves
 from wildcast_server.usecases.queues import COMPUTE, compute_job, publish_job, publish_queue
 
 logger = logging.getLogger(__name__)
+
+UNLIMITED = Limits()
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Retry:
     records: Records
     jobs: JobQueue
     ending: Ending
+    limits: Limits = UNLIMITED
+    """As for submissions: what is tried again waits like everything else."""
 
     def __call__(self, workflow_name: str, execution_id: str) -> Execution:
         """Put it back; one that waits or runs is as good as put back, and stays as it is.
@@ -42,6 +46,8 @@ class Retry:
             If the workflow has no such execution.
         StatusConflictError
             If it has ended without failing: only a new submission runs it again.
+        QueueFullError
+            If as many executions wait as may wait.
         """
         return while_it_moves(lambda: self.lookup.execution(workflow_name, execution_id), self._retry)
 
@@ -105,6 +111,7 @@ class Retry:
             to=to,
             attempt=execution.attempt,
             job=execution.jobs,
+            limits=self.limits,
             effects=Effects(within=enqueue, removals=removals),
             **afresh,
         )

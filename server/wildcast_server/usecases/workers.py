@@ -74,7 +74,11 @@ class Heartbeats:
 
         Right after an outage of the records everybody's are overdue, and nobody is dead.
         """
-        return self._steady_since is not None and self._clock() - self._steady_since >= self._dead_after
+        if self._steady_since is None or self._last is None:
+            return False
+        now = self._clock()
+        # Who has just woken up has missed its own beats as well.
+        return now - self._steady_since >= self._dead_after and 0 <= now - self._last < self._dead_after
 
     def begin(self) -> None:
         """Record the worker; only who is sure that the process before is dead may."""

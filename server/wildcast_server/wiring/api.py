@@ -68,6 +68,7 @@ def build_api_parts(
     metrics.watch_workers(lambda: workers_by_queue(records.workers()))
     metrics.include(Exposed.of(settings).read)
     jobs = DbosQueue(database_url(settings))
+    limits = Limits(max_queued=settings.workflows.max_queued, per_workflow=settings.workflows.limits)
     lookup = Lookup(records)
     results = Results(lookup, stores_of(settings, store), signer)
     use_cases = UseCases(
@@ -78,13 +79,13 @@ def build_api_parts(
             jobs=jobs,
             output_root=settings.output_dir,
             min_free_bytes=settings.results.min_free_disk_bytes,
-            limits=Limits(max_queued=settings.workflows.max_queued, per_workflow=settings.workflows.limits),
+            limits=limits,
             check_webhook=CheckWebhook(settings.webhooks),
         ),
         lookup=lookup,
         results=results,
         listing=ListExecutions(workflows, records),
-        actions=Actions.of(lookup, records, jobs, ending_of(settings)),
+        actions=Actions.of(lookup, records, jobs, ending_of(settings), limits),
         sign=Sign(lookup, results, signer),
         partials=Partials(records, store, signer, settings.object_storage.prefix),
         checks={"records": records.check, "job engine": jobs.check},

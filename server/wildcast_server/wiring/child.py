@@ -63,15 +63,19 @@ def main() -> None:
 def run(role: str, handed: HandOver) -> int:
     """Do what a role does with what was handed over; return the exit code."""
     lifeline.watch(handed.lifeline, lambda: os._exit(ORPHANED))
+    up = _Up(handed)
     try:
         settings = settings_of(handed)
         set_up_logging(settings.log)
-        code = ROLES[role](settings, handed)
+        code = ROLES[role](settings, handed, up)
     except StopRequestedError:
         code = 0
     except WildcastServerError as error:
-        # The parent says it, once.
-        tell(handed, Told(error=str(error)))
+        if up.is_said:
+            # The parent hears one thing, and has heard it.
+            logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
+        else:
+            tell(handed, Told(error=str(error)))
         code = 1
     logging.shutdown()
     return code
@@ -86,38 +90,46 @@ def _sockets(handed: HandOver) -> dict[str, socket.socket]:
     return {name: socket.socket(fileno=number) for name, number in handed.sockets.items()}
 
 
-def _run_api(settings: Settings, handed: HandOver) -> int:
+def _run_api(settings: Settings, handed: HandOver, up: "_Up") -> int:
     from wildcast_server.wiring.stack import ApiAlone
 
     with stop_requests() as stop:
         running = ApiAlone(settings, stop, sockets=_sockets(handed), **handed.arguments)
         with running:
-            _up(handed)
+            up()
             running.wait(stop)
     return 0
 
 
-def _run_edge(settings: Settings, handed: HandOver) -> int:
+def _run_edge(settings: Settings, handed: HandOver, up: "_Up") -> int:
     from wildcast_server.wiring.stack import EdgeAlone
 
     with stop_requests() as stop, EdgeAlone(settings, stop, sockets=_sockets(handed)) as running:
-        _up(handed)
+        up()
         running.wait(stop)
     return 0
 
 
-def _run_worker(settings: Settings, handed: HandOver) -> int:
+def _run_worker(settings: Settings, handed: HandOver, up: "_Up") -> int:
     from wildcast_server.wiring.worker import run_worker
 
     with stop_requests() as stop:
-        return run_worker(settings, stop, lambda: _up(handed), **handed.arguments)
+        return run_worker(settings, stop, up, **handed.arguments)
 
 
-def _up(handed: HandOver) -> None:
-    """Say that it is up. What is there now stays, so the garbage collector need not look through it ever again."""
-    tell(handed, Told())
-    gc.collect()
-    gc.freeze()
+class _Up:
+    """Says, once, that a child is up."""
+
+    def __init__(self, handed: HandOver) -> None:
+        self._handed = handed
+        self.is_said = False
+
+    def __call__(self) -> None:
+        self.is_said = True
+        tell(self._handed, Told())
+        # What is there now stays, so the garbage collector need not look through it ever again.
+        gc.collect()
+        gc.freeze()
 
 
 MODULES: Mapping[str, Sequence[str]] = {
@@ -134,7 +146,7 @@ def fork_server(children: Iterable[Child]) -> ForkServer | None:
     return ForkServer([__name__, *modules]) if modules and ForkServer.is_possible() else None
 
 
-ROLES: Mapping[str, Callable[[Settings, HandOver], int]] = {
+ROLES: Mapping[str, Callable[[Settings, HandOver, _Up], int]] = {
     "api": _run_api,
     "edge": _run_edge,
     "worker": _run_worker,

@@ -14,9 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import msgspec
@@ -26,12 +27,13 @@ from wildcast_server.wiring.hand_over import HandOver, receive
 UNKNOWN = 255
 """The exit code of a process that outlived who forked it: nobody knows it."""
 
-_LONGEST = 1 << 17
-"""Bytes of a request: the environment is most of it."""
-
 _MOST_DESCRIPTORS = 32
-_READY = b"ready"
+_LONGEST = 64
+"""Bytes of a packet: requests are in memory files, however large the environment is."""
+
+_ASK, _GO, _READY = b"?", b"!", b"ready"
 _PATIENCE_SECONDS = 60.0
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 _STATUS_BYTES = 4
 _NAME_BYTES = 15
 """Of a process' name (proc(5), "comm")."""
@@ -45,10 +47,14 @@ class Request(msgspec.Struct, frozen=True):
     """What a forked process begins with."""
 
     role: str
-    environ: dict[str, str]
-    directory: str
+    environ: dict[bytes, bytes]
+    directory: bytes
     numbers: tuple[int, ...]
     """The descriptors as the parent numbers them; what it hands over calls them so."""
+
+    def __repr__(self) -> str:
+        # The environment may hold secrets.
+        return f"Request(role={self.role!r}, numbers={self.numbers!r})"
 
 
 class Forked:
@@ -97,7 +103,7 @@ class Forked:
 
     def _look(self, timeout: float | None) -> int | None:
         with self._lock:
-            if self.returncode is None and select.select([self._handle], [], [], timeout)[0]:
+            if self.returncode is None and _is_readable(self._handle, timeout):
                 self.returncode = _code_of(os.read(self._status, _STATUS_BYTES))
                 os.close(self._handle)
                 os.close(self._status)
@@ -140,7 +146,7 @@ class ForkServer:
         role: str,
         descriptors: Sequence[int],
         *,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[bytes, bytes] = os.environb,
         output: tuple[int, int] = (1, 2),
     ) -> Forked:
         """Fork a process that runs a role.
@@ -161,26 +167,26 @@ class ForkServer:
         ForkServerError, BrokenPipeError
             If there is nobody who forks.
         """
-        request = Request(role, dict(environ), str(Path.cwd()), tuple(descriptors))
-        with self._lock:
+        request = Request(role, dict(environ), os.fsencode(Path.cwd()), tuple(descriptors))
+        with self._lock, _in_memory(msgspec.msgpack.encode(request)) as written:
             try:
-                return self._fork(request, [*output, *descriptors])
+                return self._fork([written, *output, *descriptors])
             except BrokenPipeError:
-                # It was killed, perhaps this moment.
-                return self._fork(request, [*output, *descriptors])
+                # It was killed, perhaps this moment; what it may have forked does nothing then.
+                return self._fork([written, *output, *descriptors])
 
     def close(self) -> None:
         """End the process; what it has forked goes on."""
         with self._lock:
             self._end()
 
-    def _fork(self, request: Request, descriptors: Sequence[int]) -> Forked:
+    def _fork(self, descriptors: Sequence[int]) -> Forked:
         self._begin()
         if not self._hear(_PATIENCE_SECONDS) or self._socket is None:
             raise ForkServerError("the process that forks does not answer")
         status, told = os.pipe()
         try:
-            pid, handle = self._ask(self._socket, request, [told, *descriptors])
+            pid, handle = self._ask(self._socket, [told, *descriptors])
         except OSError as error:
             os.close(status)
             self._end()
@@ -190,10 +196,10 @@ class ForkServer:
         return Forked(pid, handle, status)
 
     @staticmethod
-    def _ask(asked: socket.socket, request: Request, descriptors: Sequence[int]) -> tuple[int, int]:
+    def _ask(asked: socket.socket, descriptors: Sequence[int]) -> tuple[int, int]:
         sys.stdout.flush()
         sys.stderr.flush()
-        socket.send_fds(asked, [msgspec.json.encode(request)], descriptors)
+        socket.send_fds(asked, [_ASK], descriptors)
         answer, handles, _, _ = socket.recv_fds(asked, _LONGEST, 1)
         if not answer or not handles:
             raise BrokenPipeError(0, "it has ended")
@@ -214,7 +220,7 @@ class ForkServer:
     def _hear(self, seconds: float) -> bool:
         if self._is_ready:
             return True
-        if self._socket is None or not select.select([self._socket], [], [], seconds)[0]:
+        if self._socket is None or not _is_readable(self._socket.fileno(), seconds):
             return False
         with suppress(OSError):
             self._is_ready = self._socket.recv(len(_READY)) == _READY
@@ -241,12 +247,13 @@ def main() -> None:
     # Who stops a whole service tells its supervisor, whose end is this process' end as well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    for module in modules:
-        import_module(module)
-    gc.collect()
-    # Of what all of them share, nothing is to be written to.
-    gc.freeze()
     with socket.socket(fileno=int(descriptor)) as asked:
+        with _ending_with(asked):
+            for module in modules:
+                import_module(module)
+        gc.collect()
+        # Of what all of them share, nothing is to be written to.
+        gc.freeze()
         forked = _Forking(asked).until_asked()
     if forked is not None:
         sys.exit(forked.run())
@@ -266,43 +273,55 @@ class _Forking:
         """Return in each process that was forked; in this one when the parent is gone."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakes)
-        self._asked.send(_READY)
+        with suppress(BrokenPipeError):
+            self._asked.send(_READY)
+        asked = self._asked.fileno()
+        looked = select.poll()
+        for descriptor in (asked, self._woken):
+            looked.register(descriptor, select.POLLIN)
         while True:
-            asked = self._asked.fileno()
-            ready, _, _ = select.select([asked, self._woken], [], [])
+            ready = {descriptor for descriptor, _ in looked.poll()}
             if self._woken in ready:
                 self._reap()
             if asked in ready:
                 message, descriptors, _, _ = socket.recv_fds(self._asked, _LONGEST, _MOST_DESCRIPTORS)
                 if not message:
                     return None
-                child = self._fork(msgspec.json.decode(message, type=Request), descriptors)
+                child = self._fork(descriptors)
                 if child is not None:
                     return child
 
-    def _fork(self, request: Request, descriptors: Sequence[int]) -> "_Child | None":
-        status, *handed = descriptors
+    def _fork(self, descriptors: Sequence[int]) -> "_Child | None":
+        status, written, *handed = descriptors
+        go, goes = os.pipe()
+        # A signal that comes before the child heeds it waits until it does.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
         pid = os.fork()
         if pid == 0:
-            self._let_go(status)
-            return _Child(request, handed)
-        for descriptor in handed:
+            self._let_go([status, goes])
+            return _Child(written, go, handed)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        for descriptor in (go, written, *handed):
             os.close(descriptor)
         self._statuses[pid] = status
         handle = os.pidfd_open(pid)
         with suppress(BrokenPipeError):
             socket.send_fds(self._asked, [str(pid).encode()], [handle])
-        os.close(handle)
+            # Only now: of a child that nobody has heard of, nothing is to be done.
+            os.write(goes, _GO)
+        for descriptor in (handle, goes):
+            os.close(descriptor)
         return None
 
-    def _let_go(self, status: int) -> None:
+    def _let_go(self, others: Sequence[int]) -> None:
         """Keep nothing that is not the forked process' own."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         self._asked.close()
-        for descriptor in (status, self._woken, self._wakes, *self._statuses.values()):
+        for descriptor in (*others, self._woken, self._wakes, *self._statuses.values()):
             os.close(descriptor)
 
     def _reap(self) -> None:
@@ -311,7 +330,9 @@ class _Forking:
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, waited = ended
-                told = self._statuses.pop(pid)
+                told = self._statuses.pop(pid, None)
+                if told is None:
+                    continue
                 with suppress(BrokenPipeError):
                     os.write(told, waited.to_bytes(_STATUS_BYTES, "little"))
                 os.close(told)
@@ -320,19 +341,22 @@ class _Forking:
 class _Child:
     """What a forked process does."""
 
-    def __init__(self, request: Request, descriptors: Sequence[int]) -> None:
-        self._request = request
+    def __init__(self, written: int, go: int, descriptors: Sequence[int]) -> None:
+        self._written, self._go = written, go
         self._out, self._err, *self._handed = descriptors
 
     def run(self) -> int:
         """Become what it is to be, and do that."""
-        request = self._request
+        if os.read(self._go, 1) != _GO:
+            return UNKNOWN
+        os.close(self._go)
+        request = _read_request(self._written)
         os.setsid()
         for descriptor, number in ((self._out, 1), (self._err, 2)):
             os.dup2(descriptor, number)
             os.close(descriptor)
-        os.environ.clear()
-        os.environ.update(request.environ)
+        os.environb.clear()
+        os.environb.update(request.environ)
         time.tzset()
         os.chdir(request.directory)
         _call_it(f"wildcast-{request.role}")
@@ -344,6 +368,50 @@ class _Child:
         handed = receive(self._handed[0])
         sockets = {name: here[number] for name, number in handed.sockets.items()}
         return msgspec.structs.replace(handed, sockets=sockets, lifeline=here[handed.lifeline], told=here[handed.told])
+
+
+@contextmanager
+def _in_memory(data: bytes) -> Iterator[int]:
+    """Give the descriptor of a file in memory that holds `data`; whoever reads it rewinds it first."""
+    descriptor = os.memfd_create("request")
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_request(descriptor: int) -> Request:
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return msgspec.msgpack.decode(file.read(), type=Request)
+
+
+@contextmanager
+def _ending_with(asked: socket.socket) -> Iterator[None]:
+    """End at the next import once the other end is gone: importing takes seconds, and nobody would be served by it."""
+    other = select.poll()
+    other.register(asked, 0)
+
+    class Look(MetaPathFinder):
+        @staticmethod
+        def find_spec(*_asked: object) -> None:
+            if other.poll(0):
+                os._exit(UNKNOWN)
+
+    sys.meta_path.insert(0, Look)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(Look)
+
+
+def _is_readable(descriptor: int, seconds: float | None) -> bool:
+    """Wait until there is something to be read; not by select(2), which knows the first 1,024 descriptors alone."""
+    looked = select.poll()
+    looked.register(descriptor, select.POLLIN)
+    return bool(looked.poll(None if seconds is None else seconds * 1000))
 
 
 def _call_it(name: str) -> None:

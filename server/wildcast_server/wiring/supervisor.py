@@ -20,7 +20,7 @@ from typing import Any, Self
 import msgspec
 
 from wildcast_server.errors import WildcastServerError
-from wildcast_server.wiring.fork_server import Forked, ForkServer, ForkServerError
+from wildcast_server.wiring.fork_server import UNKNOWN, Forked, ForkServer, ForkServerError
 from wildcast_server.wiring.hand_over import HandOver, Told, write_whole
 from wildcast_server.wiring.lifeline import Lifeline
 from wildcast_server.wiring.stopping import StopRequestedError
@@ -226,7 +226,7 @@ class _Kept:
         if self._forks is not None and self.child.role:
             try:
                 return self._forks.fork(self.child.role, descriptors)
-            except (ForkServerError, BrokenPipeError) as error:
+            except OSError as error:
                 logger.warning("the %s is started as a program: %s", self.name, error)
         return subprocess.Popen(  # noqa: S603 - our own program
             [*self.child.command, str(descriptors[0])],
@@ -328,12 +328,15 @@ class _Kept:
         with suppress(subprocess.TimeoutExpired):
             # Its end of the pipe is closed a moment before its parent can see that it is gone.
             self.process.wait(1.0)
-        return (self.process.returncode or 0) < 0
+        # Where who forked it was killed too, nobody knows how it ended.
+        return (self.process.returncode or 0) < 0 or self.process.returncode == UNKNOWN
 
     def _how(self) -> str:
         code = None if self.process is None else self.process.poll()
         if code is None:
             return "is gone"
+        if code == UNKNOWN:
+            return "ended, nobody knows how,"
         if code >= 0:
             return f"ended with exit code {code}"
         with suppress(ValueError):

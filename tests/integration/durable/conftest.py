@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ from wildcast_server.wiring.worker import QUEUES
 
 HERE = Path(__file__).parent
 TIMEOUT = 60.0
+
+
+def bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
 
 
 def until(condition: Callable[[], object], what: str = "it") -> None:
@@ -95,7 +99,9 @@ class Site:
         write_whole(handed_write, msgspec.json.encode(handed))
         with (self.root / "log").open("ab") as log:
             output = (log.fileno(), log.fileno())
-            worker = self.forks.fork("worker", [handed_read, told_write, lifeline], environ=environ, output=output)
+            worker = self.forks.fork(
+                "worker", [handed_read, told_write, lifeline], environ=bytes_of(environ), output=output
+            )
         for descriptor in (handed_read, told_read, told_write):
             os.close(descriptor)
         self.workers.append(worker)

@@ -145,7 +145,7 @@ def test_errors_are_documented_with_their_body(document):
         ("post /v1/infer/{workflow_name}", {200, 404, 409, 413, 422, 429, 503}),
         ("get /v1/infer/{workflow_name}/{execution_id}/status", {200, 304, 404, 422, 503}),
         ("post /v1/infer/{workflow_name}/{execution_id}/cancel", {200, 404, 409, 503}),
-        ("post /v1/infer/{workflow_name}/{execution_id}/retry", {200, 404, 409, 503}),
+        ("post /v1/infer/{workflow_name}/{execution_id}/retry", {200, 404, 409, 429, 503}),
         ("post /v1/infer/{workflow_name}/{execution_id}/pin", {200, 404, 409, 413, 422, 503}),
         ("delete /v1/infer/{workflow_name}/{execution_id}", {204, 404, 409, 503}),
         ("post /v1/infer/{workflow_name}/{execution_id}/sign", {200, 400, 404, 409, 413, 422, 502, 503}),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from wildcast.contract.naming import MANIFEST_PATH
-from wildcast_server.errors import NetworkError
+from wildcast_server.errors import ExecutionCancelledError, NetworkError
 from wildcast_server.publish import Publisher, live
 from wildcast_server.publish.scan import scan
 from wildcast_server.publish.settling import SETTLED_NS, Settling
@@ -246,7 +246,7 @@ def test_nothing_is_written_after_the_context(watched: Any, publisher: MakePubli
 
 
 def test_a_store_that_does_not_answer_holds_up_no_cancel(watched: Any, publisher: MakePublisher, directory: Directory):
-    """Where an exception ends the context, what hangs is left alone; it sends nothing further once it is answered."""
+    """Where a cancel ends the context, what hangs is left alone; it sends nothing further once it is answered."""
     answers, asked = threading.Event(), threading.Event()
 
     def hang(_key: str, data: bytes) -> bytes:
@@ -260,7 +260,7 @@ def test_a_store_that_does_not_answer_holds_up_no_cancel(watched: Any, publisher
     context.__enter__()
     asked.wait()
     began = time.monotonic()
-    context.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    context.__exit__(ExecutionCancelledError, ExecutionCancelledError("cancelled"), None)
     assert time.monotonic() - began < 3
     answers.set()
     _until(lambda: not any(thread.name == "publish-live" for thread in threading.enumerate()))

@@ -11,6 +11,7 @@ from wildcast_server.errors import (
     QueueFullError,
     RecordError,
     ServiceUnavailableError,
+    StatusConflictError,
     UnknownExecutionError,
 )
 from wildcast_server.records import Accepted, Limits, Records, Submission
@@ -144,6 +145,29 @@ def test_the_same_key_twice_in_a_batch_is_one_execution(records: Records):
     )
     assert [outcome.execution.id for outcome in outcomes[:2]] == [execution(1).id] * 2
     assert isinstance(outcomes[2], IdempotencyConflictError)
+
+
+def test_what_has_ended_comes_back_within_the_limits_alone(records: Records):
+    """A change that makes it unfinished again counts what there is in its own transaction."""
+    for number in (1, 2):
+        records.insert(execution(number))
+    failed = execution(1).id
+    records.change(failed, expected=Status.QUEUED, to=Status.RUNNING)
+    records.change(failed, expected=Status.RUNNING, to=Status.FAILED)
+    with pytest.raises(QueueFullError):
+        records.change(failed, expected=Status.FAILED, to=Status.QUEUED, limits=Limits(max_queued=1))
+    assert records.get(failed).status is Status.FAILED
+    records.change(failed, expected=Status.FAILED, to=Status.QUEUED, limits=Limits(max_queued=2))
+    assert len(records.unfinished()) == 2
+
+
+def test_a_mark_may_ask_for_the_current_job(records: Records):
+    """Of two who have looked at the same job, one changes something."""
+    records.insert(execution(1))
+    records.mark(execution(1).id, expected=Status.QUEUED, job=1, new_job=True)
+    with pytest.raises(StatusConflictError):
+        records.mark(execution(1).id, expected=Status.QUEUED, job=1, new_job=True)
+    assert records.get(execution(1).id).jobs == 2
 
 
 def test_a_key_that_was_used_counts_for_no_limit(records: Records):

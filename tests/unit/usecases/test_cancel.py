@@ -5,6 +5,7 @@ import pytest
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.errors import StatusConflictError
+from wildcast_server.jobs import Job
 from wildcast_server.jobs.memory_jobs import MemoryJobs
 from wildcast_server.usecases.cancel import Cancel
 from wildcast_server.usecases.ending import Ending
@@ -57,6 +58,21 @@ def test_what_a_worker_had_and_put_back_leaves_nothing_behind(cancel, records, w
     cancel("simulate", waiting.id)
     due = records.due_removals(utc_now(), site="here", lease_seconds=60, limit=10)
     assert {(each.storage_type, each.prefix) for each in due} == {("server", None), ("s3", f"outputs/{ID}")}
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.PENDING_RESULTS])
+def test_what_nobody_works_on_now_is_cancelled_at_once(cancel, records, jobs, waiting, status):
+    """As what waits behind another publication, or was given back by a dead worker; whoever takes it finds nothing."""
+    begin(records)
+    if status is Status.PENDING_RESULTS:
+        records.change(ID, expected=Status.RUNNING, to=status)
+    jobs.enqueue(Job(waiting.job_id, "publish", "publish.here", ID, 1), None)
+    assert cancel("simulate", waiting.id).status is Status.CANCELLED
+    assert jobs.waiting == []
+    with pytest.raises(StatusConflictError):
+        records.begin_try(ID, job=1, worker="late")
+    due = records.due_removals(utc_now(), site="here", lease_seconds=60, limit=10)
+    assert ("s3", f"outputs/{ID}") in {(each.storage_type, each.prefix) for each in due}
 
 
 def test_a_worker_that_is_faster_is_asked_to_cancel(cancel, records, waiting):

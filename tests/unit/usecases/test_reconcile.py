@@ -14,6 +14,7 @@ from wildcast_server.records import MemoryRecords
 from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.queues import compute_job, publish_job
 from wildcast_server.usecases.reconcile import MAX_JOBS, DeadSites, Reconcile
+from wildcast_server.usecases.workers import Heartbeats
 
 HERE, THERE = "0a0a0a0a", "0b0b0b0b"
 
@@ -195,9 +196,22 @@ def clock():
 
 
 @pytest.fixture
-def look(records, jobs, clock):
+def heartbeats(records):
+    """Those of a worker without queues, which judges; they have been steady for a while."""
+    now = [0.0]
+    row = WorkerRow(id="judge", token="j", host="h", pid=1, instance="i", site="cccccccc", queues=())
+    beats = Heartbeats(records, row, dead_after_seconds=15, on_lost=lambda: None, clock=lambda: now[0])
+    beats.begin()
+    for now[0] in (10.0, 20.0):
+        beats()
+    assert beats.are_steady
+    return beats
+
+
+@pytest.fixture
+def look(records, jobs, heartbeats, clock):
     """The use case."""
-    return DeadSites(records, jobs, dead_after_seconds=15, absent_seconds=600, clock=clock)
+    return DeadSites(records, jobs, heartbeats, absent_seconds=600, clock=clock)
 
 
 @pytest.mark.usefixtures("computed")
@@ -255,9 +269,33 @@ def test_another_worker_of_the_same_disk_is_enough(records, register, look):
     assert records.get("exec_1").status is Status.PENDING_RESULTS
 
 
-def test_a_stale_job_cannot_be_mistaken_for_the_current_one(records, jobs, computed):
+@pytest.mark.usefixtures("computed")
+def test_who_is_only_late_keeps_its_work(records, register, look, monkeypatch):
+    """After an outage all are late; the reaper says who is dead, and nobody judges before its own beats."""
+    register("here", HERE)
+    register("there", THERE)
+    monkeypatch.setattr(records, "overdue", lambda _seconds: ["here"])
+    look()
+    assert records.get("exec_1").status is Status.PENDING_RESULTS
+    records.declare_lost("here", -1)
+    look.heartbeats._steady_since = None
+    look()
+    assert records.get("exec_1").status is Status.PENDING_RESULTS
+
+
+def test_a_job_is_given_to_the_job_that_was_looked_at(records, jobs, accepted):
+    """Of two who look at once, one gives it a job."""
+    execution = accepted("exec_1", Status.PENDING_RESULTS)
+    reconcile = Reconcile(records, jobs, Ending("server"), 3)
+    reconcile._enqueue(execution)
+    with pytest.raises(StatusConflictError):
+        reconcile._enqueue(execution)
+    assert records.get("exec_1").jobs == execution.jobs + 1
+
+
+def test_a_stale_job_cannot_be_mistaken_for_the_current_one(records, jobs, computed, heartbeats):
     """Who took the job of the dead machine in between finds that it is not the current one."""
-    DeadSites(records, jobs, dead_after_seconds=15)._take_over(computed)
+    DeadSites(records, jobs, heartbeats)._take_over(computed)
     with pytest.raises(StatusConflictError):
         records.begin_try("exec_1", job=computed.jobs, worker="late")
 

@@ -1,12 +1,16 @@
 """Trying failed executions again, from the step that failed."""
 
+from dataclasses import replace
+
 import pytest
 
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.domain.worker import WorkerRow, WorkerState
-from wildcast_server.errors import ServiceUnavailableError, StatusConflictError
+from wildcast_server.errors import QueueFullError, ServiceUnavailableError, StatusConflictError
 from wildcast_server.jobs.memory_jobs import MemoryJobs
+from wildcast_server.records import Limits
+from wildcast_server.settings import WorkflowLimits
 from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.queues import COMPUTE, publish_queue
@@ -64,6 +68,18 @@ def test_what_failed_computing_is_computed_again(retry, records, jobs, fail):
     assert (retried.started_at, retried.worker, retried.site) == (None,) * 3
     assert [(job.id, job.queue, job.order) for job in jobs.waiting] == [(f"{ID}.2", COMPUTE, failed.sequence)]
     assert records.get(ID) == retried
+
+
+def test_what_is_tried_again_waits_like_everything_else(retry, records, fail):
+    """A full queue refuses it, and it stays failed; when there is a place it is taken."""
+    fail("compute")
+    other = records.insert(Execution(id="exec_1_00000002", workflow_name="simulate", parameters={}, jobs=1)).execution
+    for limits in (Limits(max_queued=1), Limits(per_workflow={"simulate": WorkflowLimits(max_unfinished=1)})):
+        with pytest.raises(QueueFullError, match="submit again"):
+            replace(retry, limits=limits)("simulate", ID)
+        assert records.get(ID).status is Status.FAILED
+    records.change(other.id, expected=Status.QUEUED, to=Status.CANCELLED)
+    assert replace(retry, limits=Limits(max_queued=1))("simulate", ID).status is Status.QUEUED
 
 
 def test_it_is_computed_in_another_place(retry, records, fail):

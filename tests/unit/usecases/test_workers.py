@@ -148,6 +148,17 @@ def test_a_dead_workers_jobs_wait_again(begin, reap, jobs, clock, caplog):
     assert dead.lost == []
 
 
+def test_who_wakes_up_judges_nobody_before_its_own_beat(begin, reap, jobs, clock):
+    """It has slept as long as the others have, and they may be up already."""
+    one, two = begin("one"), begin("two")
+    jobs.taken["two"] = ["exec_1.1"]
+    beat_for(clock, 30, one, two)
+    clock.move(3600)
+    assert not one.are_steady
+    reap(one)
+    assert jobs.held_by("two") == ["exec_1.1"]
+
+
 def test_a_worker_that_wakes_up_after_it_was_held_for_dead_ends(begin, reap, clock):
     """What it did belongs to others by now."""
     living, asleep = begin("living"), begin("asleep")

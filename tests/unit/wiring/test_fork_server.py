@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from wildcast_server.settings import load_settings
 from wildcast_server.wiring.child import worker_child
-from wildcast_server.wiring.fork_server import UNKNOWN, Forked, ForkServer, ForkServerError
+from wildcast_server.wiring.fork_server import UNKNOWN, Forked, ForkServer, ForkServerError, Request, _Child
 from wildcast_server.wiring.hand_over import HandOver, Told, plain, write_whole
 from wildcast_server.wiring.lifeline import Lifeline
 from wildcast_server.wiring.supervisor import Supervisor
@@ -28,7 +29,7 @@ def alone() -> Iterator[ForkServer]:
     server.close()
 
 
-def fork(server: ForkServer, tmp_path: Path, lifeline: Lifeline) -> Forked:
+def fork(server: ForkServer, tmp_path: Path, lifeline: Lifeline, *, wait: bool = True) -> Forked:
     """Fork an edge, which runs until it is told to end; return when it is up. Its log is a file."""
     given = {"data_dir": tmp_path, "edge.port": 0}
     settings = load_settings(given, environ={}, cwd=tmp_path).settings
@@ -37,13 +38,15 @@ def fork(server: ForkServer, tmp_path: Path, lifeline: Lifeline) -> Forked:
     handed = HandOver(settings=plain(settings), arguments={}, sockets={}, lifeline=lifeline.descriptor, told=told)
     write_whole(write, msgspec.json.encode(handed))
     with (tmp_path / "log").open("ab") as log:
-        environ = {"PATH": os.environ["PATH"], "CANARY": "of this one"}
+        environ = {b"PATH": os.environb[b"PATH"], b"CANARY": b"\xff" * 200_000}
         forked = server.fork(
             "edge", [read, told, lifeline.descriptor], environ=environ, output=(log.fileno(), log.fileno())
         )
     for descriptor in (read, told):
         os.close(descriptor)
     with os.fdopen(up, "rb") as said:
+        if not wait:
+            return forked
         assert msgspec.json.decode(said.read(), type=Told).error is None
     return forked
 
@@ -67,6 +70,7 @@ def test_what_is_forked_is_a_process_of_its_own(alone, tmp_path):
         process = psutil.Process(forked.pid)
         assert process.name() == "wildcast-edge"
         assert os.getsid(forked.pid) == forked.pid
+        assert forked.poll() is None
         outputs = {Path(f"/proc/{forked.pid}/fd/{number}").readlink() for number in (1, 2)}
         assert outputs == {tmp_path / "log"}
         assert forked.poll() is None
@@ -74,6 +78,7 @@ def test_what_is_forked_is_a_process_of_its_own(alone, tmp_path):
             forked.wait(0.01)
         forked.send_signal(signal.SIGTERM)
         assert forked.wait(20) == 0
+    assert "canary" not in repr(Request("edge", {b"A": b"canary"}, b"/", ())).lower()
     alone.close()
     assert descriptors() == before
 
@@ -86,6 +91,35 @@ def test_it_says_which_signal_killed_a_process(alone, tmp_path):
         assert forked.wait(10) == -signal.SIGKILL
         forked.kill()
         assert forked.poll() == -signal.SIGKILL
+
+
+def test_a_signal_that_comes_at_once_is_heeded(alone, tmp_path):
+    """Before it has become anything, and whenever after that."""
+    with Lifeline() as lifeline:
+        for _ in range(20):
+            forked = fork(alone, tmp_path, lifeline, wait=False)
+            forked.send_signal(signal.SIGTERM)
+            assert forked.wait(20) in {0, -signal.SIGTERM}
+
+
+def test_what_nobody_has_heard_of_does_nothing():
+    """Where the fork server dies between forking and answering, another is forked in its place."""
+    go, goes = os.pipe()
+    os.close(goes)
+    assert _Child(-1, go, [-1, -1]).run() == UNKNOWN
+
+
+def test_it_ends_while_it_imports(tmp_path):
+    """Nobody waits for it any more when its parent is gone."""
+    imports = "import time\nfor number in range(600):\n    time.sleep(0.1)\n    try: __import__(f'missing_{number}')\n"
+    (tmp_path / "slow_one.py").write_text(imports + "    except ImportError: pass\n")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "wildcast_server.wiring.fork_server", str(theirs.fileno()), "slow_one"]
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environ) as process:
+        theirs.close()
+        ours.close()
+        assert process.wait(20) == UNKNOWN
 
 
 def test_what_is_forked_ends_with_its_parent(alone, tmp_path):
