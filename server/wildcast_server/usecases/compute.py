@@ -204,7 +204,7 @@ class Compute:
                 worker=means.identity.id,
                 site=means.identity.site,
                 reuse=self._was_not_begun(execution, died),
-                elsewhere=execution.worker is not None and not means.identity.is_beside(execution.worker),
+                elsewhere=execution.worker is not None and not means.identity.has_outlived(execution.worker),
                 started_at=started,
                 # At once, so that it is known where a run is, and was when its host is lost.
                 provenance=msgspec.structs.replace(surroundings(), queued_seconds=waited),
@@ -217,7 +217,7 @@ class Compute:
     def _was_not_begun(self, execution: Execution, died: RunnerDiedError | None) -> bool:
         """Whether who took it died before the workflow was called: then nothing of this attempt has run."""
         means, marks = self.means, self.means.marks
-        ours = means.identity.is_beside(execution.worker) and means.identity.site == execution.site
+        ours = means.identity.has_outlived(execution.worker) and means.identity.site == execution.site
         is_running = execution.status is ExecutionStatus.RUNNING
         if died is not None or not ours or not is_running or marks.begun(execution).exists():
             return False

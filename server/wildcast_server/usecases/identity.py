@@ -1,6 +1,7 @@
 """Who a worker is, and whether another one may still live beside it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,8 @@ class Identity:
     """What it does, such as ``compute`` or ``embedded``."""
     slot: int
     """Which of those of this label; one process has it at a time."""
+    is_free: Callable[[str], bool] = field(default=lambda _name: True, repr=False, compare=False)
+    """Whether no process is the worker of this label and slot on this machine, such as ``compute-0``."""
 
     @property
     def id(self) -> str:
@@ -23,8 +26,14 @@ class Identity:
         return f"{self._machine}{self.label}-{self.slot}"
 
     def is_beside(self, worker_id: str | None) -> bool:
-        """Whether a worker of that id belongs to this data directory: then its locks tell whether it lives."""
+        """Whether a worker of that id belongs to this data directory."""
         return worker_id is not None and worker_id.startswith(self._machine)
+
+    def has_outlived(self, worker_id: str | None) -> bool:
+        """Whether no process is that worker any more, as far as this machine can tell: one that hangs still writes."""
+        if worker_id is None or not self.is_beside(worker_id):
+            return False
+        return worker_id == self.id or self.is_free(worker_id.removeprefix(self._machine))
 
     @property
     def _machine(self) -> str:

@@ -6,6 +6,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from wildcast_server.errors import SettingsError
@@ -41,6 +42,7 @@ def take_slot(settings: Settings, label: str) -> Iterator[Identity]:
             site=site_of(settings),
             label=label,
             slot=slot,
+            is_free=partial(_is_free, directory),
         )
     finally:
         os.close(descriptor)
@@ -72,6 +74,20 @@ def _first_free(directory: Path, label: str) -> tuple[int, int]:
         else:
             return slot, descriptor
     raise SettingsError(f"{MAX_SLOTS} workers have locked {directory}: no more can share one data_dir")
+
+
+def _is_free(directory: Path, name: str) -> bool:
+    try:
+        descriptor = os.open(directory / f"{name}.lock", os.O_RDWR)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _name_in(path: Path) -> str:

@@ -23,7 +23,7 @@ from wildcast_server.usecases.maintenance import Maintenance, Pass
 from wildcast_server.usecases.means import Means
 from wildcast_server.usecases.patience import Patience
 from wildcast_server.usecases.publish_output import PublishOutput
-from wildcast_server.usecases.queues import COMPUTE, publish_queue
+from wildcast_server.usecases.queues import COMPUTE, PUBLISH, publish_queue
 from wildcast_server.usecases.reconcile import DeadSites, Reconcile
 from wildcast_server.usecases.watch import Watch
 from wildcast_server.usecases.workers import Heartbeats, Reaper, Strays
@@ -37,7 +37,6 @@ from wildcast_server.wiring.workflows import build_runner, seconds_for, survey_w
 
 logger = logging.getLogger(__name__)
 
-PUBLISH = "publish"
 QUEUES = (COMPUTE, PUBLISH)
 """What a worker may be started for; of the second, each disk has its own queue."""
 

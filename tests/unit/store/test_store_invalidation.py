@@ -29,8 +29,8 @@ def cloudfront(s3_endpoint, monkeypatch):
     client.close()
 
 
-def test_what_begins_with_it_is_forgotten_once(cloudfront):
-    """One path, encoded as a URL's; a repetition is the same invalidation."""
+def test_what_begins_with_it_is_forgotten(cloudfront):
+    """One path, encoded as a URL's, and a reference by which CloudFront knows a repetition."""
     distribution = cloudfront.create_distribution(DistributionConfig=CONFIG)["Distribution"]["Id"]
     Invalidation(distribution, OPTIONS)("ausgaben/für alle/exec_1_00000001", "wildcast exec_1_00000001 7")
 

@@ -74,6 +74,18 @@ with take_slot(settings, "compute") as taken:
         assert taken.slot == 0
 
 
+def test_one_that_hangs_is_not_outlived(settings):
+    """Whoever has its lock may still write, whatever the records say; of another machine nobody here can tell."""
+    with take_slot(settings, "compute") as first, take_slot(settings, "compute") as second:
+        assert not second.has_outlived(first.id)
+        assert second.has_outlived(second.id)
+        assert not second.has_outlived(f"{second.host}-00000000-compute-0")
+        assert not second.has_outlived(None)
+        assert second.has_outlived(f"{second.host}-{second.instance}-compute-7")
+    with take_slot(settings, "publish") as third:
+        assert third.has_outlived(first.id)
+
+
 def test_another_machine_is_told_by_its_name(settings):
     """Workers beside this one share its data directory; any other may live without being seen from here."""
     with take_slot(settings, "compute") as identity:
