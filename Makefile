@@ -18,7 +18,8 @@ $(READY): requirements.lock pyproject.toml
 		|| { echo "wildcast needs Python 3.11 or newer; call make PYTHON=/path/to/it"; exit 1; }
 	@echo "Setting .venv up from requirements.lock (a minute or two, once) …"
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# Of ten thousand modules most are never imported: each is compiled when it is.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
