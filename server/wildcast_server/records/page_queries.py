@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, literal, select, tuple_
 
 from wildcast_server.records.queries import EXECUTION
 from wildcast_server.records.tables import executions, labels
@@ -34,6 +34,18 @@ def picked(query: PageQuery) -> Select[int]:
         .order_by(created_at.desc(), sequence.desc())
         .limit(query.limit + 1)
     )
+
+
+COUNTED = 2000
+"""As far as executions with a label are counted: beyond that, one in the list's order is soon found."""
+
+COUNT_LABEL = select(func.count()).select_from(
+    select(labels.c.sequence)
+    .where(labels.c.name == bindparam("name"), labels.c.value == bindparam("value"))
+    .limit(COUNTED)
+    .subquery()
+)
+"""Of several labels the rarest is to be the first: the list walks through its executions to find the others'."""
 
 
 def _labelled(wanted: Mapping[str, str]) -> tuple[Select[int], ColumnElement[datetime], ColumnElement[int]]:
