@@ -1,12 +1,13 @@
 """The API's calls: JSON over HTTP, typed answers, errors of one tree."""
 
+import gzip
 import os
 import threading
 import time
 import weakref
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -26,7 +27,7 @@ from wildcast._errors import (
 from wildcast._problems import parse_problem
 from wildcast._retry import Retry, parse_retry_after
 from wildcast._version import __version__
-from wildcast.contract.wire import Pending, ResultMetadata, StatusAnswer, Submitted
+from wildcast.contract.wire import Pending, ResultMetadata, SignedAnswer, StatusAnswer, Submitted
 
 if TYPE_CHECKING:
     import httpx
@@ -129,13 +130,64 @@ class Api:
         path = f"{_path(workflow, execution_id)}/results"
         response = self._send("GET", path, params={} if listed else {"files": "none"})
         if response.status_code == HTTPStatus.ACCEPTED:
-            pending = _decoded(response, Pending, ApiError)
-            raise ResultsPendingError(f"{execution_id} is {pending.status}: wait for it to end.", execution_id)
+            raise _pending(response, execution_id)
         return _decoded(response, ResultMetadata, UnknownExecutionError)
 
     def listing(self, workflow: str, execution_id: str) -> dict[str, int] | None:
         """Return the files of a result and their sizes in bytes; None if it lists none, or not all."""
         return listed_files(self.results(workflow, execution_id))
+
+    def sign(
+        self,
+        workflow: str,
+        execution_id: str,
+        *,
+        path: str | None = None,
+        expires_in: int | None = None,
+        ip: str | None = None,
+        kind: Literal["url", "cookies"] = "url",
+    ) -> SignedAnswer:
+        """Ask for a signed URL, or cookies, for a result or a part of it.
+
+        Parameters
+        ----------
+        workflow, execution_id
+            Whose result it is.
+        path
+            A file or directory of the result, relative to it; all of it if None.
+        expires_in
+            Seconds until the signature ends; as long as that of the result's metadata if None.
+        ip
+            An IPv4 address or network that alone may use it.
+        kind
+            ``url`` or ``cookies``.
+
+        Raises
+        ------
+        ApiError
+            If the server signs nothing for it, or does not answer.
+        """
+        wanted = {"path": path, "expires_in": expires_in, "ip": ip, "kind": kind}
+        body = msgspec.json.encode({name: value for name, value in wanted.items() if value is not None})
+        response = self._send("POST", f"{_path(workflow, execution_id)}/sign", content=body)
+        return _decoded(response, SignedAnswer, UnknownExecutionError)
+
+    def manifest(self, workflow: str, execution_id: str) -> bytes:
+        """Return the manifest of a result, gzipped as `decode_manifest` takes it.
+
+        Raises
+        ------
+        ResultsPendingError
+            If the execution has not ended.
+        ApiError
+            If there is none, or no answer.
+        """
+        response = self._send("GET", f"{_path(workflow, execution_id)}/manifest")
+        if response.status_code == HTTPStatus.ACCEPTED:
+            raise _pending(response, execution_id)
+        if not response.is_success:
+            raise _error(response, UnknownExecutionError)
+        return gzip.compress(response.content, compresslevel=1)
 
     def _get(self, path: str, answer: type[T], *, missing: type[ApiError] = ApiError) -> T:
         return _decoded(self._send("GET", path), answer, missing)
@@ -237,6 +289,11 @@ def _decoded(response: "httpx.Response", answer: type[T], missing: type[ApiError
         return msgspec.json.decode(response.content, type=answer)
     except msgspec.DecodeError as error:
         raise _unexpected(response, f"{error}") from error
+
+
+def _pending(response: "httpx.Response", execution_id: str) -> ResultsPendingError:
+    status = _decoded(response, Pending, ApiError).status
+    return ResultsPendingError(f"{execution_id} is {status}: wait for it to end.", execution_id)
 
 
 def _unexpected(response: "httpx.Response", why: str) -> UnexpectedAnswerError:
