@@ -6,15 +6,20 @@ Importing this imports nothing else: each name is loaded when it is first used.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wildcast._async_client import AsyncClient
+    from wildcast._async_execution import AsyncExecution
     from wildcast._client import Client
     from wildcast._errors import (
         AccessRefusedError,
         ApiError,
+        ConfigError,
+        ConflictError,
         DamagedManifestError,
         DatasetError,
         ExecutionCancelledError,
         ExecutionError,
         ExecutionFailedError,
+        IdempotencyConflictError,
         InvalidParametersError,
         InvalidUrlError,
         LostObjectError,
@@ -35,10 +40,12 @@ if TYPE_CHECKING:
         UnknownExecutionError,
         UnknownWorkflowError,
         UnsafePathError,
+        UnsupportedError,
         UrlExpiredError,
         WaitTimeoutError,
         WildcastError,
     )
+    from wildcast._events import EndEvent, Event, ProgressEvent, StatusEvent, UploadEvent
     from wildcast._execution import Execution
     from wildcast._filesystem import SignedFileSystem
     from wildcast._mappers import create_cloudfront_mapper, get_mapper
@@ -49,20 +56,28 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessRefusedError",
     "ApiError",
+    "AsyncClient",
+    "AsyncExecution",
     "Client",
+    "ConfigError",
+    "ConflictError",
     "DamagedManifestError",
     "DatasetError",
+    "EndEvent",
+    "Event",
     "Execution",
     "ExecutionCancelledError",
     "ExecutionError",
     "ExecutionFailedError",
     "ExecutionStatus",
+    "IdempotencyConflictError",
     "InvalidParametersError",
     "InvalidUrlError",
     "LostObjectError",
     "MissingFileError",
     "NoListingError",
     "NotAuthorizedError",
+    "ProgressEvent",
     "RangeNotSatisfiableError",
     "ReadError",
     "ReadOnlyError",
@@ -73,12 +88,15 @@ __all__ = [
     "ServerBusyError",
     "ServerUnavailableError",
     "SignedFileSystem",
+    "StatusEvent",
     "StoreUnavailableError",
     "TransferBrokenError",
     "UnexpectedAnswerError",
     "UnknownExecutionError",
     "UnknownWorkflowError",
     "UnsafePathError",
+    "UnsupportedError",
+    "UploadEvent",
     "UrlExpiredError",
     "WaitTimeoutError",
     "WildcastError",
@@ -88,11 +106,18 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AsyncClient": "wildcast._async_client",
+    "AsyncExecution": "wildcast._async_execution",
     "Client": "wildcast._client",
+    "EndEvent": "wildcast._events",
+    "Event": "wildcast._events",
     "Execution": "wildcast._execution",
     "ExecutionStatus": "wildcast.contract.status",
+    "ProgressEvent": "wildcast._events",
     "Result": "wildcast._result",
     "SignedFileSystem": "wildcast._filesystem",
+    "StatusEvent": "wildcast._events",
+    "UploadEvent": "wildcast._events",
     "__version__": "wildcast._version",
     "create_cloudfront_mapper": "wildcast._mappers",
     "get_mapper": "wildcast._mappers",

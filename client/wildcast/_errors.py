@@ -6,8 +6,11 @@
     │   ├── UnknownExecutionError    (LookupError)
     │   ├── InvalidParametersError   (ValueError; has `fields`)
     │   ├── NotAuthorizedError       (PermissionError)
+    │   ├── ConflictError
+    │   │   └── IdempotencyConflictError
     │   ├── ServerBusyError          (has `retry_after`)
-    │   ├── ServerUnavailableError   (ConnectionError)
+    │   ├── ServerUnavailableError   (ConnectionError; has `retry_after`)
+    │   ├── UnsupportedError
     │   └── UnexpectedAnswerError
     ├── ExecutionError               (has `execution_id`)
     │   ├── ExecutionFailedError     (has `reason`)
@@ -29,6 +32,7 @@
     │   └── ReadOnlyError            (io.UnsupportedOperation)
     ├── DatasetError                 (LookupError)
     ├── UnsafePathError              (ValueError)
+    ├── ConfigError                  (ValueError)
     └── InvalidUrlError              (ValueError)
 
 Only a `MissingFileError` means that something was never written, so only that may be read as fill values: whoever reads
@@ -36,7 +40,7 @@ zarr treats a `FileNotFoundError` so. No message ever holds a signature or a tok
 """
 
 import io
-from typing import Any
+from typing import Any, ClassVar
 
 
 class WildcastError(Exception):
@@ -56,6 +60,9 @@ class ApiError(WildcastError):
         The particulars that the server sent.
     """
 
+    advice: ClassVar[str] = ""
+    """What to do next, where the server's own sentence does not say."""
+
     def __init__(self, message: str, status: int | None = None, details: Any = None) -> None:
         super().__init__(message)
         self.status = status
@@ -65,17 +72,28 @@ class ApiError(WildcastError):
         # LookupError's and OSError's own forms would decorate the sentence.
         return str(self.args[0])
 
+    @classmethod
+    def advised(cls, sentence: str) -> str:
+        """Return what the server says, and what to do next."""
+        return f"{sentence.rstrip('. ')}; {cls.advice}." if cls.advice else sentence
+
 
 class UnknownWorkflowError(ApiError, LookupError):
     """The server exposes no workflow of that name; `Client.workflows` lists those that it does."""
 
+    advice = "Client.workflows() lists those that there are"
+
 
 class UnknownExecutionError(ApiError, LookupError):
-    """The server knows no such execution of that workflow."""
+    """The server knows no such execution, or none of that workflow; `Client.executions` lists those that it does."""
+
+    advice = "Client.executions() lists those that there are"
 
 
 class InvalidParametersError(ApiError, ValueError):
     """The workflow does not accept these parameters; `fields` says which and why."""
+
+    advice = "Client.schema(workflow) says what it takes"
 
     @property
     def fields(self) -> list[dict[str, Any]]:
@@ -87,15 +105,36 @@ class InvalidParametersError(ApiError, ValueError):
 class NotAuthorizedError(ApiError, PermissionError):
     """The server does not accept the token, or wants one; give it as `token` or in ``WILDCAST_TOKEN``."""
 
+    advice = "log in with `wildcast login`, or give another token as `token` or in WILDCAST_TOKEN"
+
+
+class ConflictError(ApiError):
+    """What was asked for does not fit where the execution stands: to retry one that has completed, say."""
+
+
+class IdempotencyConflictError(ConflictError):
+    """Another request came with the same idempotency key before; give each request a key of its own."""
+
+    advice = "give this request a key of its own, or submit exactly what came with that key before"
+
 
 class ServerBusyError(ApiError):
     """The server takes no further executions now; `retry_after` says in how many seconds it may, if it said so."""
 
+    advice = "try again later"
     retry_after: float | None = None
 
 
 class ServerUnavailableError(ApiError, ConnectionError):
-    """The server cannot be reached, or is out of order."""
+    """The server cannot be reached, or is out of order; `retry_after` says when to try, in seconds, if it said so."""
+
+    retry_after: float | None = None
+
+
+class UnsupportedError(ApiError):
+    """The server does not have that call at all: Earth2Studio's has few, an older wildcast not all of them."""
+
+    advice = "this server cannot do that: it may be Earth2Studio's, or an older wildcast"
 
 
 class UnexpectedAnswerError(ApiError):
@@ -224,6 +263,10 @@ class DatasetError(WildcastError, LookupError):
 
 class UnsafePathError(WildcastError, ValueError):
     """A path that would leave the directory it is to be downloaded into."""
+
+
+class ConfigError(WildcastError, ValueError):
+    """The file of ``~/.config/wildcast`` cannot be used; the sentence says how to mend it."""
 
 
 class InvalidUrlError(WildcastError, ValueError):

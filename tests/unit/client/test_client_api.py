@@ -130,7 +130,7 @@ ERRORS = [
     (401, wildcast.NotAuthorizedError),
     (403, wildcast.NotAuthorizedError),
     (404, wildcast.UnknownWorkflowError),
-    (409, wildcast.ApiError),
+    (409, wildcast.IdempotencyConflictError),
     (422, wildcast.InvalidParametersError),
     (429, wildcast.ServerBusyError),
     (500, wildcast.ServerUnavailableError),
