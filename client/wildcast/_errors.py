@@ -21,17 +21,21 @@
     ├── ReadError                    (OSError; has `status`)
     │   ├── MissingFileError         (FileNotFoundError)
     │   ├── AccessRefusedError       (PermissionError)
-    │   │   └── UrlExpiredError
+    │   │   ├── UrlExpiredError
+    │   │   └── OriginRefusedError
     │   ├── LostObjectError
     │   ├── ResultChangedError
     │   ├── TransferBrokenError
+    │   │   └── StaleObjectError
     │   ├── StoreUnavailableError    (has `retry_after`)
     │   ├── RangeNotSatisfiableError
     │   ├── NoListingError
     │   ├── DamagedManifestError
+    │   ├── UnsafeDataError
     │   └── ReadOnlyError            (io.UnsupportedOperation)
     ├── DatasetError                 (LookupError)
     ├── UnsafePathError              (ValueError)
+    ├── DiskFullError                (OSError)
     ├── ConfigError                  (ValueError)
     └── InvalidUrlError              (ValueError)
 
@@ -213,6 +217,14 @@ class UrlExpiredError(AccessRefusedError):
     """The signed URL has ended; ask the API for a new one."""
 
 
+class OriginRefusedError(AccessRefusedError):
+    """The CDN took the signature, and the store behind it refused the CDN.
+
+    So S3 answers for an object that is missing, too, where the CDN may not list the bucket: whether it was never
+    written or is forbidden cannot be told. With a manifest, or with ``s3:ListBucket`` for the distribution, it can.
+    """
+
+
 class LostObjectError(ReadError):
     """The manifest lists the file, but the store does not have it any more: a defect, not a gap in the data."""
 
@@ -223,6 +235,10 @@ class ResultChangedError(ReadError):
 
 class TransferBrokenError(ReadError):
     """What arrived is not what was asked for: cut short, of another size, or changed on its way."""
+
+
+class StaleObjectError(TransferBrokenError):
+    """The CDN or the store has another version of the file than the manifest lists: by size, ETag or checksum."""
 
 
 class StoreUnavailableError(ReadError):
@@ -253,6 +269,10 @@ class DamagedManifestError(ReadError):
     """The manifest cannot be understood."""
 
 
+class UnsafeDataError(ReadError):
+    """The data can only be decoded by running code that they bring along, as pickled objects do; nothing is read."""
+
+
 class ReadOnlyError(ReadError, io.UnsupportedOperation):
     """Results are read, never written."""
 
@@ -267,6 +287,10 @@ class UnsafePathError(WildcastError, ValueError):
 
 class ConfigError(WildcastError, ValueError):
     """The file of ``~/.config/wildcast`` cannot be used; the sentence says how to mend it."""
+
+
+class DiskFullError(WildcastError, OSError):
+    """There is less free space than a download needs; nothing was downloaded."""
 
 
 class InvalidUrlError(WildcastError, ValueError):

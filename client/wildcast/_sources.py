@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 RENEW_BEFORE = 60.0
 """Seconds before its end at which a URL is renewed; a quarter of its lifetime where that is shorter."""
 
+_NO_SUCH_ROUTE = frozenset({404, 405})
+"""How a server answers that does not have what ours has added."""
+
 _ASK_AGAIN = 5.0
 """Seconds for which an attempt to renew a URL that failed is not repeated."""
 
@@ -34,6 +37,24 @@ class UrlSource(ABC):
     @abstractmethod
     def current(self) -> SignedUrl:
         """Return the URL as it is known, at once."""
+
+    @property
+    def name(self) -> str:
+        """A name for the publication without signature, known without asking anybody."""
+        return self.base
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the URL is known; `prepare` asks for it otherwise."""
+        return True
+
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to find out
+        """Find out what the other members tell; may wait for the network."""
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """What opens the publication again in another process; empty where that would be a secret."""
+        return {}
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -61,6 +82,10 @@ class UrlSource(ABC):
 
     def files(self) -> Mapping[str, int] | None:
         """Return the files and their sizes as the API knows them, or None; may wait for the network."""
+        return None
+
+    def manifest(self) -> bytes | None:
+        """Return the manifest as the API has it, or None; may wait for the network."""
         return None
 
     def __repr__(self) -> str:
@@ -138,6 +163,11 @@ class ApiSource(UrlSource):
     def base(self) -> str:
         """The prefix's URL."""
         return self._url.base
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """Server, workflow and execution."""
+        return {"server": self._api.base_url, "workflow": self._workflow, "execution": self._execution_id}
 
     @property
     def expects_listing(self) -> bool:
@@ -221,6 +251,11 @@ class ServerSource(UrlSource):
         return self._url.base
 
     @property
+    def storage_options(self) -> dict[str, str]:
+        """Server, workflow and execution."""
+        return {"server": self._api.base_url, "workflow": self._workflow, "execution": self._execution_id}
+
+    @property
     def expects_listing(self) -> bool:
         """Always: the API has said that it has results."""
         return True
@@ -242,6 +277,15 @@ class ServerSource(UrlSource):
     def files(self) -> Mapping[str, int] | None:
         """Return the files that the API lists."""
         return self._api.listing(self._workflow, self._execution_id)
+
+    def manifest(self) -> bytes | None:
+        """Return the manifest; None of a server that has none."""
+        try:
+            return self._api.manifest(self._workflow, self._execution_id)
+        except ApiError as error:
+            if error.status not in _NO_SUCH_ROUTE:
+                raise
+            return None
 
 
 def parse(signed_url: str) -> SignedUrl:
