@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from wildcast import _calls
@@ -92,6 +93,9 @@ class ClientCore(Generic[A, E]):
 def _may_have_arrived(error: ApiError) -> bool:
     import httpx
 
+    if error.status is not None:
+        # 503 is said before anything is done; the others are said by whoever waited in vain, too.
+        return error.status != HTTPStatus.SERVICE_UNAVAILABLE
     return not isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
 
 
