@@ -119,12 +119,14 @@ def test_readmes_workflow_runs_as_a_workflow(tmp_path):
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if d.parent.name == "docs"], ids=name_of)
-def test_python_blocks_of_the_docs_run(document, tmp_path):
-    """The blocks of one document run in order, in one interpreter, with warnings as errors."""
-    text = joined(document, "python")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", text], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+def test_python_blocks_of_the_docs_run(document, tmp_path, request):
+    """The blocks of one document run in order, in one interpreter, with warnings as errors, and a server if need be."""
+    text, environment = joined(document, "python"), None
+    if "http://127.0.0.1:8000" in text:
+        environment = request.getfixturevalue("serving") | {"HOME": str(tmp_path)}
+        text = as_served(text, environment)
+    command = [sys.executable, "-W", "error", "-c", text]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
