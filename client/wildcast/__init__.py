@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from wildcast._execution import Execution
     from wildcast._filesystem import SignedFileSystem
     from wildcast._mappers import create_cloudfront_mapper, get_mapper
-    from wildcast._result import Result
+    from wildcast._opening import SmallChunksWarning
+    from wildcast._result import AsyncResult, Result
     from wildcast._version import __version__
     from wildcast.contract.status import ExecutionStatus
 
@@ -62,6 +63,7 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "AsyncExecution",
+    "AsyncResult",
     "Client",
     "ConfigError",
     "ConflictError",
@@ -94,6 +96,7 @@ __all__ = [
     "ServerBusyError",
     "ServerUnavailableError",
     "SignedFileSystem",
+    "SmallChunksWarning",
     "StaleObjectError",
     "StatusEvent",
     "StoreUnavailableError",
@@ -114,6 +117,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AsyncResult": "wildcast._result",
     "AsyncClient": "wildcast._async_client",
     "AsyncExecution": "wildcast._async_execution",
     "Client": "wildcast._client",
@@ -123,6 +127,7 @@ _MODULES = {
     "ExecutionStatus": "wildcast.contract.status",
     "ProgressEvent": "wildcast._events",
     "Result": "wildcast._result",
+    "SmallChunksWarning": "wildcast._opening",
     "SignedFileSystem": "wildcast._filesystem",
     "StatusEvent": "wildcast._events",
     "UploadEvent": "wildcast._events",

@@ -20,6 +20,7 @@ from wildcast._errors import (
 )
 from wildcast._listing import Entry, Expected, Listing
 from wildcast._partial import OnBytes, PartialFile
+from wildcast._parts import PartedFile
 from wildcast._ranges import ByteRange
 from wildcast._receive import Answer, receive_range, receive_whole
 from wildcast._sources import UrlSource
@@ -123,6 +124,11 @@ class PublicationReader:
             await self._settle()
         with PartialFile(target, key, self.expected(key), on_bytes) as file:
             await self._request(key, file.receive, headers=lambda: file.headers)
+
+    async def receive_part(self, file: PartedFile, key: str, number: int, on_bytes: Callable[[int], None]) -> None:
+        """Bring one part of a large file to disk."""
+        header = {"Range": file.range_of(number).header}
+        await self._request(key, lambda response: file.receive(response, number, on_bytes), headers=lambda: header)
 
     async def entry(self, key: str) -> Entry:
         """Return what is at `key`, a file or a directory.

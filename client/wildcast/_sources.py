@@ -8,7 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from wildcast._errors import ApiError, InvalidUrlError, ResultChangedError, UnexpectedAnswerError
+from wildcast._errors import (
+    ApiError,
+    InvalidUrlError,
+    ResultChangedError,
+    UnexpectedAnswerError,
+    UnknownExecutionError,
+    UnsupportedError,
+)
 from wildcast.contract.naming import quote_key
 from wildcast.contract.policy import SignedUrl, parse_signed_url
 from wildcast.contract.wire import ResultMetadata
@@ -18,9 +25,6 @@ if TYPE_CHECKING:
 
 RENEW_BEFORE = 60.0
 """Seconds before its end at which a URL is renewed; a quarter of its lifetime where that is shorter."""
-
-_NO_SUCH_ROUTE = frozenset({404, 405})
-"""How a server answers that does not have what ours has added."""
 
 _ASK_AGAIN = 5.0
 """Seconds for which an attempt to renew a URL that failed is not repeated."""
@@ -282,9 +286,7 @@ class ServerSource(UrlSource):
         """Return the manifest; None of a server that has none."""
         try:
             return self._api.manifest(self._workflow, self._execution_id)
-        except ApiError as error:
-            if error.status not in _NO_SUCH_ROUTE:
-                raise
+        except (UnsupportedError, UnknownExecutionError):
             return None
 
 
