@@ -43,7 +43,10 @@ class AsyncExecution(ExecutionCore[AsyncApi]):
         return self._result(await self._api.run(self._waiting(timeout, progress)))
 
     def events(self) -> AsyncIterator[Event]:
-        """Yield what happens as it happens; as `Execution.events`."""
+        """Yield what happens as it happens; as `Execution.events`.
+
+        Who leaves before the end closes the stream at once with `contextlib.aclosing`.
+        """
         return self._api.iterate(self._happening())
 
     async def result(self) -> Result:

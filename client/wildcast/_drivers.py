@@ -23,8 +23,15 @@ def _arguments(request: Request) -> dict[str, Any]:
         "params": httpx.QueryParams(list(request.params)),
         "content": request.content,
         "headers": {**({} if request.content is None else {"Content-Type": "application/json"}), **request.headers},
-        "timeout": httpx.USE_CLIENT_DEFAULT if request.timeout is None else request.timeout,
+        "timeout": httpx.USE_CLIENT_DEFAULT if request.timeout is None else _silence(request.timeout),
     }
+
+
+def _silence(seconds: float) -> "httpx.Timeout":
+    import httpx
+
+    # To wait for a connection that others use is no silence of the server.
+    return httpx.Timeout(seconds, pool=None)
 
 
 class SyncDriver:
@@ -34,10 +41,12 @@ class SyncDriver:
     ----------
     options
         What the `httpx.Client` is made with, at the first request.
+    timeout
+        Seconds that a request may stay silent that has no time of its own.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
+    def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
+        self._options, self._timeout = options, timeout
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
 
@@ -68,7 +77,7 @@ class SyncDriver:
             if self._http is None:
                 import httpx
 
-                self._http = httpx.Client(**self._options)
+                self._http = httpx.Client(**self._options, timeout=_silence(self._timeout))
                 # Whoever forgets to close the client leaves no open sockets behind.
                 weakref.finalize(self, self._http.close)
             return self._http
@@ -119,10 +128,12 @@ class AsyncDriver:
     ----------
     options
         What the `httpx.AsyncClient` is made with, at the first request in a loop.
+    timeout
+        Seconds that a request may stay silent that has no time of its own.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
+    def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
+        self._options, self._timeout = options, timeout
         self._http: tuple[Any, httpx.AsyncClient] | None = None
 
     async def run(self, flow: Flow[T]) -> T:
@@ -154,7 +165,7 @@ class AsyncDriver:
         loop = asyncio.get_running_loop()
         # Connections belong to the loop that opened them.
         if self._http is None or self._http[0] is not loop:
-            self._http = (loop, httpx.AsyncClient(**self._options))
+            self._http = (loop, httpx.AsyncClient(**self._options, timeout=_silence(self._timeout)))
         return self._http[1]
 
 

@@ -1,7 +1,9 @@
 """One server: its address, who one is to it, and how often it is asked."""
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wildcast._address import checked_token, checked_url
@@ -18,6 +20,9 @@ TOKEN_VARIABLE = "WILDCAST_TOKEN"  # noqa: S105 - the variable's name
 URL_VARIABLE = "WILDCAST_URL"
 
 RETRY = Retry(attempts=5, base=0.5, cap=8.0)
+LISTENERS = 64
+"""Event streams that one client holds open at most: each keeps a connection, of which it has a hundred."""
+
 _REPEATED = frozenset({429, 502, 503, 504})
 
 
@@ -62,6 +67,7 @@ class Endpoint:
         if not base_url and (variable or config.server):
             self._address += f" ({URL_VARIABLE if variable else config_path()})"
         self._timeout, self._retry = timeout, retry
+        self._listeners = threading.BoundedSemaphore(LISTENERS)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r}, token={'set' if self._token else None})"
@@ -87,10 +93,20 @@ class Endpoint:
         """How often a request is repeated that may be."""
         return self._retry
 
+    @contextmanager
+    def listening(self) -> Iterator[bool]:
+        """Take one of the places of those who hold a stream open, until the end; whether there was one."""
+        has_place = self._listeners.acquire(blocking=False)
+        try:
+            yield has_place
+        finally:
+            if has_place:
+                self._listeners.release()
+
     def http_options(self) -> dict[str, Any]:
         """Return what `httpx.Client` and `httpx.AsyncClient` are made with."""
         headers = {"Accept": "application/json", "User-Agent": f"wildcast/{__version__}", **self.authorization}
-        return {"base_url": self.base_url, "headers": headers, "timeout": self._timeout}
+        return {"base_url": self.base_url, "headers": headers}
 
     def unreachable(self, error: "httpx.TransportError") -> ServerUnavailableError:
         """Return the error for a request that got no answer."""

@@ -52,7 +52,8 @@ class Execution(ExecutionCore[Api]):
         Parameters
         ----------
         timeout
-            Seconds to wait at most; None for as long as it takes. It is not about single requests.
+            Seconds to wait for its end at most; None for as long as it takes. It is not about single requests, nor
+            about the one for the result of what has ended.
         progress
             Whether to draw a progress bar; ``"auto"``: on a terminal and in a notebook.
 

@@ -91,24 +91,26 @@ class ExecutionCore(Generic[A]):
         return asked(self._api, _calls.delete(self._target))
 
     def _happening(self) -> Flow[None]:
-        watch = Watch(self._api, self._target)
-        while True:
-            event = yield from watch.next()
-            self.last_status = watch.answer
-            yield Give(event)
-            if isinstance(event, EndEvent):
-                return
+        with self._api.listening() as may_listen:
+            watch = Watch(self._api, self._target, may_listen=may_listen)
+            while True:
+                event = yield from watch.next()
+                self.last_status = watch.answer
+                yield Give(event)
+                if isinstance(event, EndEvent):
+                    return
 
     def _waiting(self, timeout: float | None, progress: Progress) -> Flow[ResultMetadata]:
         deadline = None if timeout is None else time.monotonic() + timeout
         with _naming(self.id):
-            answer = yield from self._ending(Watch(self._api, self._target, deadline), progress)
+            answer = yield from self._ending(deadline, progress)
             if answer.status is not ExecutionStatus.COMPLETED:
                 raise ended_without(answer)
             return (yield from patient(self._reading, is_outage, deadline))
 
-    def _ending(self, watch: Watch, progress: Progress) -> Flow[StatusAnswer]:
-        with ProgressBar(self.workflow, progress) as bar:
+    def _ending(self, deadline: float | None, progress: Progress) -> Flow[StatusAnswer]:
+        with self._api.listening() as may_listen, ProgressBar(self.workflow, progress) as bar:
+            watch = Watch(self._api, self._target, deadline, may_listen=may_listen)
             while True:
                 event = yield from watch.next()
                 self.last_status = watch.answer

@@ -64,12 +64,17 @@ class Watch:
         The execution.
     deadline
         Until when, on the monotonic clock in seconds; None for as long as it takes.
+    may_listen
+        Whether it may keep a connection open, as events and long polls do.
     """
 
-    def __init__(self, endpoint: Endpoint, target: Target, deadline: float | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, target: Target, deadline: float | None = None, *, may_listen: bool = True
+    ) -> None:
         self._endpoint, self._target = endpoint, target
         self._deadline = math.inf if deadline is None else deadline
-        self._ways: deque[Callable[[], Flow[None]]] = deque([self._by_events, self._by_long_poll, self._by_look])
+        kept_open = [self._by_events, self._by_long_poll] if may_listen else []
+        self._ways: deque[Callable[[], Flow[None]]] = deque([*kept_open, self._by_look])
         self._told: deque[Event] = deque()
         self._stream: Stream | None = None
         self._parser = Parser()

@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 import wildcast
-from wildcast import _watching
+from wildcast import _endpoint, _watching
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.domain.execution import utc_now
 
@@ -22,7 +22,7 @@ def bring(api):
     """Bring executions to their end from threads that end with the test."""
     threads = []
 
-    def start(name, pause=0.3):
+    def start(name, pause=0.15):
         threads.append(api.go_through(name, pause))
 
     yield start
@@ -252,7 +252,7 @@ def test_streams_that_a_proxy_breaks_are_done_without(api, client, bring, broken
     """After some tries, the next way is used."""
     execution = client.get("wf", api.add(1))
     api.meddle = lambda request: broken() if request.url.path.endswith("events") else None
-    bring(execution.id, 0.8)
+    bring(execution.id, 0.5)
     assert execution.wait(timeout=60).paths == ("a.txt",)
     assert 1 <= len(api.asked("events")) <= 3
     assert any("wait=" in seen.query for seen in api.asked("status"))
@@ -334,6 +334,30 @@ def test_many_are_awaited_at_once(api, bring):
     for name in names:
         bring(name)
     assert asyncio.run(_together(api, names)) == names
+
+
+def test_few_keep_a_connection_open(api, bring, monkeypatch):
+    """However many wait: the others look, so that a large ensemble does not wait for connections."""
+    monkeypatch.setattr(_endpoint, "LISTENERS", 2)
+    names = [api.add(number) for number in range(6)]
+    for name in names:
+        bring(name)
+    assert asyncio.run(_together(api, names)) == names
+    assert len(api.asked("events")) == 2
+    assert not any("wait=" in seen.query for seen in api.seen)
+
+
+def test_a_place_is_given_back(api, client):
+    """By those who go before the end, and by those whose time is up."""
+    execution = client.get("wf", api.add(1))
+    places = execution._api._listeners
+    events = execution.events()
+    next(events)
+    assert places._value == _endpoint.LISTENERS - 1
+    events.close()
+    with pytest.raises(wildcast.WaitTimeoutError):
+        execution.wait(timeout=0.1)
+    assert places._value == _endpoint.LISTENERS
 
 
 def test_an_async_client_outlives_its_loop(api):
