@@ -117,10 +117,14 @@ def _with_nulls(body: bytes, answer: type[T]) -> T | None:
         return None
 
 
+_ASSUMED: Mapping[str, Any] = {"parameters": {}, "output_files": (), "storage_type": "server"}
+"""What a member is that cannot be null, where it is left out."""
+
+
 def _nulls(answer: type[msgspec.Struct]) -> dict[str, Any]:
     required = [field for field in msgspec.structs.fields(answer) if field.required]
     nullable = {field.name: None for field in required if NoneType in getattr(field.type, "__args__", ())}
-    return {**nullable, **{field.name: {} for field in required if getattr(field.type, "__origin__", None) is dict}}
+    return nullable | {field.name: _ASSUMED[field.name] for field in required if field.name in _ASSUMED}
 
 
 def check(response: "httpx.Response", meanings: Meanings = ANY_CALL) -> None:

@@ -312,6 +312,40 @@ def test_members_that_a_server_leaves_out_are_null(api, client):
         client.get("wf", name)
 
 
+def test_results_of_earth2studios_server_are_read(api, client):
+    """With what its metadata have: times without a zone, and nothing of ours; a null in vain is still refused."""
+    name = api.add(1)
+    status = {
+        "workflow_name": "wf",
+        "execution_id": name,
+        "status": "completed",
+        "position": None,
+        "progress": {"progress": "done", "current_step": 2, "total_steps": 2},
+        "start_time": "2026-01-28T00:38:48.123456",
+        "end_time": "2026-01-28T00:39:00+00:00",
+        "metadata": {"parameters": {}},
+    }
+    results = {
+        "request_id": name,
+        "status": "pending_results",
+        "completion_time": "2026-01-28T00:39:00",
+        "execution_time_seconds": 12.3,
+        "output_files": [{"path": f"{name}/a.txt", "size": 4}],
+    }
+    answers = {"status": status, "results": results}
+    api.meddle = lambda request: (
+        JSONResponse(answers[request.url.path.rpartition("/")[2]])
+        if request.url.path.endswith(("/status", "/results"))
+        else None
+    )
+    result = client.get("wf", name).wait(timeout=60)
+    assert result.paths == ("a.txt",)
+    assert (result.metadata.storage_type, result.metadata.signed_url) == ("server", None)
+    results["output_files"] = None
+    with pytest.raises(wildcast.UnexpectedAnswerError):
+        client.get("wf", name).result()
+
+
 def test_results_that_earth2studio_says_are_pending_are(api, client):
     """Its 202 is below `detail`."""
     api.meddle = lambda request: (

@@ -258,12 +258,13 @@ def test_streams_that_a_proxy_breaks_are_done_without(api, client, bring, broken
     assert any("wait=" in seen.query for seen in api.asked("status"))
 
 
-def test_a_server_that_ignores_the_wait_is_not_asked_without_end(api, client):
+@pytest.mark.parametrize("headers", [{}, {"ETag": '"1"'}], ids=["no version", "a version"])
+def test_a_server_that_ignores_the_wait_is_not_asked_without_end(api, client, headers):
     """It answers at once, with a version or not: it is asked as seldom as one that has no such thing."""
     execution = client.get("wf", api.add(1))
     status = {"workflow_name": "wf", "execution_id": execution.id, "status": "queued"}
     api.meddle = lambda request: (
-        JSONResponse(status, headers={"ETag": '"1"'})
+        JSONResponse(status, headers=headers)
         if request.url.path.endswith("status")
         else JSONResponse({"detail": "Not Found"}, 404)
     )
