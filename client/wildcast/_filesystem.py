@@ -72,7 +72,8 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     timeout
         Seconds that a connection may stay silent.
     **storage_options
-        fsspec's own: ``asynchronous``, ``loop``, ``batch_size``.
+        fsspec's own: ``loop``, ``batch_size``, and ``asynchronous``: False below a filesystem that is synchronous, such
+        as ReferenceFileSystem outside of zarr; both kinds of methods work either way.
 
     Raises
     ------
@@ -101,11 +102,11 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     ) -> None:
         # fsspec gives a loop for the synchronous methods to a synchronous filesystem only, and zarr wants to hear
         # that it may await the others. This class can do both, so it says both.
-        storage_options.pop("asynchronous", None)
+        asynchronous = storage_options.pop("asynchronous", True)
         super().__init__(**storage_options)
-        self.asynchronous = True
+        self.asynchronous = asynchronous
         self._source = _source_of(source or signed_url, server, workflow, execution)
-        self._options: dict[str, Any] = {"retry": retry, "timeout": timeout}
+        self._options: dict[str, Any] = {"retry": retry, "timeout": timeout, "asynchronous": asynchronous}
         self._reader = PublicationReader(self._source, Transport(self._source, retry or Retry(), timeout), files)
         self._consolidated = Consolidated(self._reader.read)
         self._identity = secrets.token_hex(16)
