@@ -61,7 +61,7 @@ class ProgressBar:
         bar = self._steps
         progress = answer.progress or {}
         current, total = progress.get("current_step"), progress.get("total_steps")
-        bar.total = total if isinstance(total, int) else None
+        _set_total(bar, total if isinstance(total, int) else None)
         bar.n = current if isinstance(current, int) else 0
         bar.set_postfix_str(text_of(answer), refresh=False)
         bar.refresh()
@@ -70,7 +70,7 @@ class ProgressBar:
         if self._bytes is None:
             self._bytes = self._open_bytes()
         bar = self._bytes
-        bar.total = publishing.bytes_total
+        _set_total(bar, publishing.bytes_total)
         bar.n = publishing.bytes_done
         bar.set_postfix_str(_rate(publishing), refresh=False)
         bar.refresh()
@@ -118,6 +118,16 @@ def _rate(publishing: TransferStatus) -> str:
 
 def _size(number: float) -> str:
     return str(_tqdm().format_sizeof(number))
+
+
+def _set_total(bar: Any, total: int | None) -> None:
+    if total is None or total == bar.total:
+        bar.total = total
+        return
+    began = bar.start_t
+    # A notebook's widget learns of a total in no other way; the time that has passed has passed.
+    bar.reset(total)
+    bar.start_t = began
 
 
 def is_watched() -> bool:
