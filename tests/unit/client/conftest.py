@@ -150,6 +150,12 @@ def serve_app() -> Callable[..., object]:
 
 
 @pytest.fixture(scope="session")
+def manifest_row() -> Callable[[str, bytes], FileRow]:
+    """Describe an object as a manifest does."""
+    return row_of
+
+
+@pytest.fixture(scope="session")
 def _edge() -> Iterator[Cdn]:
     edge = Cdn()
     route = Route(f"/outputs/{EXECUTION}/{{path:path}}", edge.answer, methods=["GET", "HEAD"])
