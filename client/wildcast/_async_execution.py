@@ -7,8 +7,8 @@ from wildcast._api import AsyncApi
 from wildcast._events import Event
 from wildcast._execution_core import ExecutionCore
 from wildcast._progress import Progress
-from wildcast._result import Result
-from wildcast.contract.wire import StatusAnswer
+from wildcast._result import AsyncResult
+from wildcast.contract.wire import ResultMetadata, StatusAnswer
 
 
 class AsyncExecution(ExecutionCore[AsyncApi]):
@@ -34,11 +34,10 @@ class AsyncExecution(ExecutionCore[AsyncApi]):
         """Ask how far it is; as `Execution.progress`."""
         return await self._api.run(self._progressing())
 
-    async def wait(self, timeout: float | None = None, progress: Progress = "auto") -> Result:  # noqa: ASYNC109 - as in the other face, and not of one request
+    async def wait(self, timeout: float | None = None, progress: Progress = "auto") -> AsyncResult:  # noqa: ASYNC109 - as in the other face, and not of one request
         """Wait until the execution has ended, and return its result; as `Execution.wait`.
 
-        To cancel the task ends the waiting and closes its stream; the execution goes on. The result is read as any
-        other: opening a dataset blocks, so a busy loop does it in a thread.
+        To cancel the task ends the waiting and closes its stream; the execution goes on.
         """
         return self._result(await self._api.run(self._waiting(timeout, progress)))
 
@@ -49,13 +48,16 @@ class AsyncExecution(ExecutionCore[AsyncApi]):
         """
         return self._api.iterate(self._happening())
 
-    async def result(self) -> Result:
+    async def result(self) -> AsyncResult:
         """Return the result of an execution that has completed; as `Execution.result`."""
         return self._result(await self._api.run(self._reading()))
 
-    async def partial_result(self) -> Result:
+    async def partial_result(self) -> AsyncResult:
         """Return what is stored and verified so far; as `Execution.partial_result`."""
         return self._result(await self._api.run(self._reading(partial_too=True)))
+
+    def _result(self, metadata: ResultMetadata) -> AsyncResult:
+        return AsyncResult(self._api.blocking, self.workflow, metadata)
 
     async def cancel(self) -> StatusAnswer:
         """Cancel it; as `Execution.cancel`."""

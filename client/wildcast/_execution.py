@@ -8,7 +8,7 @@ from wildcast._events import Event
 from wildcast._execution_core import ExecutionCore
 from wildcast._progress import Progress
 from wildcast._result import Result
-from wildcast.contract.wire import StatusAnswer
+from wildcast.contract.wire import ResultMetadata, StatusAnswer
 
 
 class Execution(ExecutionCore[Api]):
@@ -117,6 +117,9 @@ class Execution(ExecutionCore[Api]):
             As `result` raises them.
         """
         return self._result(self._api.run(self._reading(partial_too=True)))
+
+    def _result(self, metadata: ResultMetadata) -> Result:
+        return Result(self._api, self.workflow, metadata)
 
     def cancel(self) -> StatusAnswer:
         """Cancel it: at once if it is queued, within seconds if it runs. It is not deleted.

@@ -21,7 +21,6 @@ from wildcast._events import EndEvent
 from wildcast._execution_view import as_html, as_text
 from wildcast._flows import Flow, Give
 from wildcast._progress import Progress, ProgressBar
-from wildcast._result import Result
 from wildcast._waiting import naming, patient
 from wildcast._watching import Watch, is_outage
 from wildcast.contract.status import ExecutionStatus
@@ -63,9 +62,6 @@ class ExecutionCore(Generic[A]):
     @property
     def _target(self) -> Target:
         return Target(self.workflow, self.id)
-
-    def _result(self, metadata: ResultMetadata) -> Result:
-        return Result(self._api.blocking, self.workflow, metadata)
 
     def _asking(self, call: Call[StatusAnswer]) -> Flow[StatusAnswer]:
         """Make a call whose answer is the status."""
