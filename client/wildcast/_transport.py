@@ -195,7 +195,7 @@ def _is_of_s3(response: aiohttp.ClientResponse, body: bytes) -> bool:
     """Whether S3 behind the CDN has refused: it names itself, or its request in the body. CloudFront does neither."""
     if response.status != _FORBIDDEN:
         return False
-    return response.headers.get("Server", "") == "AmazonS3" or (b"<RequestId>" in body and b"<HostId>" in body)
+    return "AmazonS3" in response.headers.getall("Server", ()) or (b"<RequestId>" in body and b"<HostId>" in body)
 
 
 def _refused_by_origin(path: str, link: SignedUrl) -> OriginRefusedError:
