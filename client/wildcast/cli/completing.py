@@ -97,10 +97,10 @@ def completion_command(invocation: Invocation, shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from wildcast.cli.program import PROGRAM, cli
+    from wildcast.cli.program import COMPLETE_VARIABLE, PROGRAM, cli
 
     kind = get_completion_class(shell)
     if kind is None:
         raise click.ClickException(f"This version of click has no completion for {shell}.")
-    script = kind(cli, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source()
+    script = kind(cli, {}, PROGRAM, COMPLETE_VARIABLE).source()
     invocation.output.answer({"shell": shell, "script": script}, script)

@@ -5,15 +5,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
 
 import click
+from click.shell_completion import shell_complete
 
 from wildcast._version import __version__
 from wildcast.cli.exits import EXPECTED, ExitCode, code_of
 from wildcast.cli.invocation import Invocation, shared_options
 
 PROGRAM = "wildcast"
+COMPLETE_VARIABLE = "_WILDCAST_COMPLETE"
+"""In it the scripts of `wildcast completion` say that words are to be completed."""
 
 COMMANDS = {
     "login": "access",
@@ -90,7 +92,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # A name that this terminal cannot show is no reason to stop.
         sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        return _ended(cli.main(words, PROGRAM, standalone_mode=False, obj=invocation))
+        return _called(words, invocation)
     except BrokenPipeError:
         _leave_output()
         return ExitCode.CLOSED_PIPE
@@ -102,9 +104,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return code_of(error)
 
 
-def _ended(value: Any) -> int:
-    # click gives the code with which `--help` and the like end, and else what the command returned.
-    return value if isinstance(value, int) else ExitCode.FINE
+def _called(words: list[str], invocation: Invocation) -> int:
+    # Without `Group.main`, which ends with 1 for a closed pipe, and on Windows makes files of the patterns of `get`.
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        return shell_complete(cli, {"obj": invocation}, PROGRAM, COMPLETE_VARIABLE, instruction)
+    try:
+        with cli.make_context(PROGRAM, words, obj=invocation) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    return ExitCode.FINE
 
 
 def _failed(invocation: Invocation, error: BaseException) -> None:

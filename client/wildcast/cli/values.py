@@ -9,12 +9,13 @@ from typing import Any
 from wildcast.cli.invocation import refuse
 from wildcast.cli.pairs import split_pair
 
+_ORDER = ("choice", "null", "boolean", "integer", "number", "date", "date-time", "object", "string", "array")
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
 
 class NotReadableError(ValueError):
-    """The text is no value of that kind."""
+    """The text is no value of that kind; says what would be one."""
 
 
 def read_parameters(texts: Iterable[str], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def _parameter(name: str, texts: list[str], schema: Mapping[str, Any]) -> Any:
             return [_item(text, kinds, schema) for text in texts]
         return read_value(texts[0], kinds, schema)
     except NotReadableError as error:
-        refuse(f"The parameter {name!r} {error}.")
+        refuse(f"The parameter {name!r} takes {error}.")
 
 
 def _described(name: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -99,10 +100,9 @@ def _strictness(kind: Mapping[str, Any]) -> int:
     """Order kinds so that a text is taken for what can be anything only if it is nothing else."""
     if "enum" in kind or "const" in kind:
         return 0
-    order = ("null", "boolean", "integer", "number", "object", "string", "array")
-    position = order.index(kind["type"]) + 1 if kind.get("type") in order else len(order) + 1
     # A time is told from any other text.
-    return 1 if kind.get("type") == "string" and kind.get("format") in _TIMES else position + 1
+    name = kind["format"] if kind.get("format") in _TIMES else kind.get("type")
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 
 def _read(text: str, kind: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:  # noqa: PLR0911 - one a kind
@@ -112,19 +112,19 @@ def _read(text: str, kind: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
         case "array":
             return _array(text, kind, schema)
         case "object":
-            return _json(text, dict, 'takes a JSON object, such as {"time": 12}')
+            return _json(text, dict, 'a JSON object, such as {"time": 12}')
         case "string":
             return _text(text, kind)
         case "boolean":
             return _boolean(text)
         case "null":
             if text != "null":
-                raise NotReadableError("takes null")
+                raise NotReadableError("null")
             return None
         case "integer":
-            return _number(text, int, "takes a whole number")
+            return _number(text, int, "a whole number")
         case "number":
-            return _number(text, _finite, "takes a number")
+            return _number(text, _finite, "a number")
         case _:
             return _anything(text)
 
@@ -133,12 +133,12 @@ def _choice(text: str, choices: list[Any]) -> Any:
     for choice in choices:
         if text == (choice if isinstance(choice, str) else json.dumps(choice)):
             return choice
-    raise NotReadableError(f"is one of {', '.join(map(str, choices))}")
+    raise NotReadableError(f"one of {', '.join(map(str, choices))}")
 
 
 def _boolean(text: str) -> bool:
     if text.lower() not in _TRUE | _FALSE:
-        raise NotReadableError("takes true or false")
+        raise NotReadableError("true or false")
     return text.lower() in _TRUE
 
 
@@ -165,8 +165,8 @@ def _moment(text: str) -> str:
 
 
 _TIMES: dict[str, tuple[Callable[[str], str], str]] = {
-    "date-time": (_moment, "takes a time, such as 2026-01-28T06:00:00Z"),
-    "date": (lambda text: date.fromisoformat(text).isoformat(), "takes a date, such as 2026-01-28"),
+    "date-time": (_moment, "a time, such as 2026-01-28T06:00:00Z"),
+    "date": (lambda text: date.fromisoformat(text).isoformat(), "a date, such as 2026-01-28"),
 }
 
 
@@ -182,7 +182,7 @@ def _text(text: str, kind: Mapping[str, Any]) -> str:
 
 def _array(text: str, kind: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Any]:
     if text.lstrip().startswith("["):
-        found: list[Any] = _json(text, list, "takes a list: JSON, or items with commas between them")
+        found: list[Any] = _json(text, list, "a list: JSON, or items with commas between them")
         return found
     return [_item(part.strip(), [kind], schema) for part in text.split(",")] if text else []
 
@@ -206,4 +206,4 @@ def _anything(text: str) -> Any:
     try:
         return json.loads(text) if text.lstrip().startswith(("[", "{")) else text
     except ValueError:
-        raise NotReadableError("begins like JSON, and is none") from None
+        raise NotReadableError("JSON where it begins so") from None
