@@ -59,25 +59,30 @@ def draw(selection: Selection, label: str) -> Picture:
     array, strides = _thinned(selection.array)
     if not array.ndim:
         refuse(f"{array.name!r} is a single value there, {array.to_numpy()}; there is nothing to draw.")
+    array = _drawable(array.load())
+    png = _png(array, "\n".join(_title(array, selection, strides, label)))
+    remarks = () if array.count() else (f"All values of {array.name!r} are missing there.",)
+    return Picture(png, remarks)
+
+
+def _png(array: "xr.DataArray", title: str) -> bytes:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # No display is looked for.
-    mpl.use("Agg")
-    array = _drawable(array.load())
-    figure = Figure(figsize=(9, 5), dpi=_DPI, layout="constrained")
-    axes = figure.add_subplot()
-    with warnings.catch_warnings():
+    mpl.use("Agg")  # No display is looked for.
+    buffer = io.BytesIO()
+    # Names may have dollars, which are no formulas.
+    with warnings.catch_warnings(), mpl.rc_context({"text.parse_math": False}):
         # A quick look is drawn as well as it goes: a font without a sign, or no limits where all is missing.
         warnings.simplefilter("ignore")
-        _plot(array, axes)
-        axes.set_title("\n".join(_title(array, selection, strides, label)), fontsize=10)
+        figure = Figure(figsize=(9, 5), dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
-        buffer = io.BytesIO()
+        axes = figure.add_subplot()
+        _plot(array, axes)
+        axes.set_title(title, fontsize=10)
         figure.savefig(buffer, format="png")
-    remarks = () if array.count() else (f"All values of {array.name!r} are missing there.",)
-    return Picture(buffer.getvalue(), remarks)
+    return buffer.getvalue()
 
 
 def _thinned(array: "xr.DataArray") -> tuple["xr.DataArray", dict[Hashable, int]]:
@@ -133,4 +138,4 @@ def _title(array: "xr.DataArray", selection: Selection, strides: Mapping[Hashabl
     name = f"{array.name}: {long_name}" if long_name and long_name != array.name else str(array.name)
     thinned = [f"every {stride}th point of {dim}" for dim, stride in strides.items()]
     where = ", ".join([*selection.taken, *thinned])
-    return [text.replace("$", r"\$") for text in (f"{name} ({label})", where) if text]
+    return [text for text in (f"{name} ({label})", where) if text]

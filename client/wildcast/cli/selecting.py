@@ -114,7 +114,10 @@ def _as_value(index: Any, text: str) -> Any:
     if index.dtype.kind == "M":
         return _as_moment(text)
     if index.dtype.kind == "m":
-        return np.timedelta64(parse_duration(text))
+        after = parse_duration(text)
+        if after is None:
+            raise ValueError(text)
+        return np.timedelta64(after)
     if hasattr(index, "date_type"):  # a calendar of cftime's
         year, month, day = (int(part) for part in (*text.partition("T")[0].split("-"), "1", "1")[:3])
         return index.date_type(year, month, day)
