@@ -81,6 +81,7 @@ class Transport:
         self._source = source
         self._retry = retry
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=timeout)
+        self._proxies: dict[str, str | None] = {}
         self._renewing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     async def request(
@@ -110,6 +111,12 @@ class Transport:
                     raise
                 await asyncio.sleep(self._retry.pause(failures, getattr(error, "retry_after", None)))
 
+    def _proxy(self, base: str) -> str | None:
+        # To ask the environment takes a third of a small request.
+        if base not in self._proxies:
+            self._proxies[base] = proxy_for(base)
+        return self._proxies[base]
+
     async def prepare(self) -> None:
         """Have the source know what it must ask for."""
         if not self._source.is_ready:
@@ -124,7 +131,7 @@ class Transport:
             headers={**headers, **self._source.headers},
             allow_redirects=False,
             timeout=self._timeout,
-            proxy=proxy_for(link.base),
+            proxy=self._proxy(link.base),
         )
         # No cause: aiohttp's own texts and objects carry the URL with its signature.
         try:
