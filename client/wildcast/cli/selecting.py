@@ -84,7 +84,7 @@ def _position(array: "xr.DataArray", name: str, index: int) -> int:
 
 def _size(array: "xr.DataArray", name: str) -> int:
     if name not in array.sizes:
-        refuse(f"There is no dimension {name!r} left; there are: {', '.join(map(str, array.dims)) or 'none'}.")
+        refuse(f"There is no dimension {name!r}; there are: {', '.join(map(str, array.dims)) or 'none'}.")
     return int(array.sizes[name])
 
 
