@@ -3,9 +3,9 @@
     python benchmarks/downloads.py [--runs 3] [--delays 0 20] [--only small|large]
 
 Small: 504 files of 100 kB; aria2c is given their URLs, ``-x16 -j64``. Large: one file of 2 GB in parallel ranges, of
-aria2c ``-x16 -s16``. The edge is our own, which checks each signature. wildcast reads the manifest, checks free space, and
-compares each file's checksum with the manifest's; it is timed without its imports, and with them as a whole process.
-aria2c, which is Debian's package of that name, checks nothing and is timed as a whole process.
+aria2c ``-x16 -s16``. The edge (`delayed_edge.py`) checks each signature. wildcast reads the manifest, checks free
+space, and compares each file's checksum with the manifest's; it is timed without its imports, and with them as a whole
+process. aria2c, which is Debian's package of that name, checks nothing and is timed as a whole process.
 """
 
 import argparse

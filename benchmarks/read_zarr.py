@@ -3,8 +3,8 @@
     python benchmarks/read_zarr.py [--runs 5] [--delays 20 100]
 
 500 chunks of 100 kB, opened and loaded by xarray with default settings, each time in a fresh process whose imports are
-done before the clock starts. The edge is our own, which checks each signature, with so many milliseconds added to
-every answer; all contenders read from the same one, in turn. Shown are medians.
+done before the clock starts. The edge (`delayed_edge.py`) checks each signature, and lets each answer wait for so many
+milliseconds; all contenders read from the same one, in turn. Shown are medians.
 """
 
 import argparse
@@ -31,7 +31,7 @@ OBSTORE = "obstore HTTPStore"
 WAYS = {
     OURS: ["--with", "wildcast"],
     URL: ["--with", "url"],
-#CH
+    # CH
     BLOCKING: ["--with", "threads"],
     OBSTORE: ["--with", "obstore"],
     f"{OBSTORE}, 64 at a time": ["--with", "obstore", "--concurrency", "64"],

@@ -24,6 +24,7 @@ from obstore.store import HTTPStore
 from zarr.storage import ObjectStore
 
 import wildcast
+import wildcast._filesystem
 from wildcast import Result
 from wildcast._api import Api
 from wildcast.contract.wire import ResultMetadata
