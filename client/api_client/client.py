@@ -267,7 +267,7 @@ class Earth2StudioClient:
     def download_result(self, result: InferenceRequestResults, path: str, timeout: float | None = None) -> io.BytesIO:
         """Download one file into memory, wherever it is stored.
 
-        Where that would be too large, ``client.as_wildcast(result).download(path, directory)`` streams it to disk.
+        Where that would be too large, ``client.as_wildcast(result).download_file(path, directory)`` streams it to disk.
 
         Parameters
         ----------

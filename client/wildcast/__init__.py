@@ -6,21 +6,28 @@ Importing this imports nothing else: each name is loaded when it is first used.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wildcast._async_client import AsyncClient
+    from wildcast._async_execution import AsyncExecution
     from wildcast._client import Client
     from wildcast._errors import (
         AccessRefusedError,
         ApiError,
+        ConfigError,
+        ConflictError,
         DamagedManifestError,
         DatasetError,
+        DiskFullError,
         ExecutionCancelledError,
         ExecutionError,
         ExecutionFailedError,
+        IdempotencyConflictError,
         InvalidParametersError,
         InvalidUrlError,
         LostObjectError,
         MissingFileError,
         NoListingError,
         NotAuthorizedError,
+        OriginRefusedError,
         RangeNotSatisfiableError,
         ReadError,
         ReadOnlyError,
@@ -29,40 +36,56 @@ if TYPE_CHECKING:
         ResultsPendingError,
         ServerBusyError,
         ServerUnavailableError,
+        StaleObjectError,
         StoreUnavailableError,
         TransferBrokenError,
         UnexpectedAnswerError,
         UnknownExecutionError,
         UnknownWorkflowError,
+        UnsafeDataError,
         UnsafePathError,
+        UnsupportedError,
         UrlExpiredError,
         WaitTimeoutError,
         WildcastError,
     )
+    from wildcast._events import EndEvent, Event, ProgressEvent, StatusEvent, UploadEvent
     from wildcast._execution import Execution
     from wildcast._filesystem import SignedFileSystem
     from wildcast._mappers import create_cloudfront_mapper, get_mapper
-    from wildcast._result import Result
+    from wildcast._opening import SmallChunksWarning
+    from wildcast._result import AsyncResult, Result
     from wildcast._version import __version__
     from wildcast.contract.status import ExecutionStatus
 
 __all__ = [
     "AccessRefusedError",
     "ApiError",
+    "AsyncClient",
+    "AsyncExecution",
+    "AsyncResult",
     "Client",
+    "ConfigError",
+    "ConflictError",
     "DamagedManifestError",
     "DatasetError",
+    "DiskFullError",
+    "EndEvent",
+    "Event",
     "Execution",
     "ExecutionCancelledError",
     "ExecutionError",
     "ExecutionFailedError",
     "ExecutionStatus",
+    "IdempotencyConflictError",
     "InvalidParametersError",
     "InvalidUrlError",
     "LostObjectError",
     "MissingFileError",
     "NoListingError",
     "NotAuthorizedError",
+    "OriginRefusedError",
+    "ProgressEvent",
     "RangeNotSatisfiableError",
     "ReadError",
     "ReadOnlyError",
@@ -73,12 +96,18 @@ __all__ = [
     "ServerBusyError",
     "ServerUnavailableError",
     "SignedFileSystem",
+    "SmallChunksWarning",
+    "StaleObjectError",
+    "StatusEvent",
     "StoreUnavailableError",
     "TransferBrokenError",
     "UnexpectedAnswerError",
     "UnknownExecutionError",
     "UnknownWorkflowError",
+    "UnsafeDataError",
     "UnsafePathError",
+    "UnsupportedError",
+    "UploadEvent",
     "UrlExpiredError",
     "WaitTimeoutError",
     "WildcastError",
@@ -88,11 +117,20 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AsyncResult": "wildcast._result",
+    "AsyncClient": "wildcast._async_client",
+    "AsyncExecution": "wildcast._async_execution",
     "Client": "wildcast._client",
+    "EndEvent": "wildcast._events",
+    "Event": "wildcast._events",
     "Execution": "wildcast._execution",
     "ExecutionStatus": "wildcast.contract.status",
+    "ProgressEvent": "wildcast._events",
     "Result": "wildcast._result",
+    "SmallChunksWarning": "wildcast._opening",
     "SignedFileSystem": "wildcast._filesystem",
+    "StatusEvent": "wildcast._events",
+    "UploadEvent": "wildcast._events",
     "__version__": "wildcast._version",
     "create_cloudfront_mapper": "wildcast._mappers",
     "get_mapper": "wildcast._mappers",

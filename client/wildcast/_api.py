@@ -1,120 +1,66 @@
-"""The API's calls: JSON over HTTP, typed answers, errors of one tree."""
+"""The API's calls that block, for those who read results; `_calls` has all of them, as data."""
 
-import os
-import threading
-import time
-import weakref
-from collections.abc import Mapping
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from wildcast._errors import (
-    ApiError,
-    InvalidParametersError,
-    InvalidUrlError,
-    NotAuthorizedError,
-    ResultsPendingError,
-    ServerBusyError,
-    ServerUnavailableError,
-    UnexpectedAnswerError,
-    UnknownExecutionError,
-    UnknownWorkflowError,
-)
-from wildcast._problems import parse_problem
-from wildcast._retry import Retry, parse_retry_after
-from wildcast._version import __version__
-from wildcast.contract.wire import Pending, ResultMetadata, StatusAnswer, Submitted
+from wildcast import _calls
+from wildcast._asking import asked, sent
+from wildcast._calls import Call, SignatureKind, Target
+from wildcast._drivers import AsyncDriver, SyncDriver
+from wildcast._endpoint import RETRY, Endpoint
+from wildcast._flows import Flow, Request, T
+from wildcast._retry import Retry
+from wildcast.contract.wire import ResultMetadata, SignedAnswer, StatusAnswer
 
 if TYPE_CHECKING:
     import httpx
 
-T = TypeVar("T")
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-TOKEN_VARIABLE = "WILDCAST_TOKEN"  # noqa: S105 - the variable's name
-URL_VARIABLE = "WILDCAST_URL"
-
-_RETRY = Retry(attempts=5, base=0.5, cap=8.0)
-_REPEATED = frozenset({429, 502, 503, 504})
-
-
-class Api:
-    """One server's API.
+class Api(Endpoint):
+    """One server's API, for those who wait for its answers; pickled without the token.
 
     Parameters
     ----------
-    base_url
-        Where it is; ``WILDCAST_URL``, then ``http://127.0.0.1:8000``, if none is given.
-    token
-        Sent as ``Authorization: Bearer``; ``WILDCAST_TOKEN`` if none is given.
-    timeout
-        Seconds that one request may stay silent.
-    retry
-        How often a GET is repeated.
+    base_url, token, timeout, retry
+        As `Endpoint` has them.
 
     Raises
     ------
-    InvalidUrlError
-        If `base_url` is no ``http`` or ``https`` URL, or has a password in it.
-    ValueError
-        If the token cannot be sent in a header.
+    InvalidUrlError, ConfigError, ValueError
+        As `Endpoint` raises them.
     """
 
-    repeated = _REPEATED
-    """The statuses after which a GET is sent again."""
-
     def __init__(
-        self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = _RETRY
+        self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = RETRY
     ) -> None:
-        found = "" if base_url else os.environ.get(URL_VARIABLE, "")
-        self.base_url = _checked_url(base_url or found or DEFAULT_URL)
-        self._address = f"the address ({URL_VARIABLE})" if found else "the address"
-        self._token = _checked_token(token or os.environ.get(TOKEN_VARIABLE) or "")
-        self._timeout, self._retry = timeout, retry
-        self._lock = threading.Lock()
-        self._http: httpx.Client | None = None
-
-    def __repr__(self) -> str:
-        return f"Api({self.base_url!r}, token={'set' if self._token else None})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"base_url": self.base_url, "timeout": self._timeout, "retry": self._retry}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # the constructor's own arguments, from __getstate__
+        super().__init__(base_url, token, timeout=timeout, retry=retry)
+        self._driver = SyncDriver(self.http_options(), timeout)
 
     @property
-    def authorization(self) -> Mapping[str, str]:
-        """The header with the token; empty without one."""
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+    def blocking(self) -> "Api":
+        """Itself."""
+        return self
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow, and return what it returns."""
+        return self._driver.run(flow)
+
+    def iterate(self, flow: Flow[Any]) -> Iterator[Any]:
+        """Yield what a flow gives."""
+        return self._driver.iterate(flow)
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
-        with self._lock:
-            http, self._http = self._http, None
-        if http is not None:
-            http.close()
+        self._driver.close()
 
     def workflows(self) -> dict[str, str]:
         """Return the names of the workflows, and what each does."""
-        return self._get("/v1/infer/workflows", _Workflows).workflows
-
-    def schema(self, workflow: str) -> dict[str, Any]:
-        """Return the JSON schema of a workflow's parameters."""
-        return self._get(f"{_path('workflows', workflow)}/schema", dict[str, Any], missing=UnknownWorkflowError)
-
-    def submit(self, workflow: str, parameters: Any) -> Submitted:
-        """Submit an execution; never repeated, because it would be another one."""
-        body = msgspec.json.encode({"parameters": parameters})
-        response = self._send("POST", _path(workflow), content=body)
-        return _decoded(response, Submitted, UnknownWorkflowError)
+        return self._asked(_calls.workflows())
 
     def status(self, workflow: str, execution_id: str) -> StatusAnswer:
         """Return where an execution stands."""
-        return self._get(f"{_path(workflow, execution_id)}/status", StatusAnswer, missing=UnknownExecutionError)
+        return self._asked(_calls.status(Target(workflow, execution_id)))
 
     def results(self, workflow: str, execution_id: str, *, listed: bool = True) -> ResultMetadata:
         """Return what an execution has published, with a URL signed now; not `listed`, its files may be left out.
@@ -126,19 +72,63 @@ class Api:
         ApiError
             If there are no results, or no answer.
         """
-        path = f"{_path(workflow, execution_id)}/results"
-        response = self._send("GET", path, params={} if listed else {"files": "none"})
-        if response.status_code == HTTPStatus.ACCEPTED:
-            pending = _decoded(response, Pending, ApiError)
-            raise ResultsPendingError(f"{execution_id} is {pending.status}: wait for it to end.", execution_id)
-        return _decoded(response, ResultMetadata, UnknownExecutionError)
+        return self._asked(_calls.results(Target(workflow, execution_id), listed=listed))
 
     def listing(self, workflow: str, execution_id: str) -> dict[str, int] | None:
         """Return the files of a result and their sizes in bytes; None if it lists none, or not all."""
         return listed_files(self.results(workflow, execution_id))
 
-    def _get(self, path: str, answer: type[T], *, missing: type[ApiError] = ApiError) -> T:
-        return _decoded(self._send("GET", path), answer, missing)
+    def sign(
+        self,
+        workflow: str,
+        execution_id: str,
+        *,
+        path: str | None = None,
+        expires_in: float | timedelta | None = None,
+        ip: str | None = None,
+        kind: SignatureKind = "url",
+    ) -> SignedAnswer:
+        """Ask for a signed URL, or cookies, for a result or a part of it.
+
+        Parameters
+        ----------
+        workflow, execution_id
+            Whose result it is.
+        path
+            A file or directory of the result, relative to it; all of it if None.
+        expires_in
+            Seconds until the signature ends; as long as that of the result's metadata if None.
+        ip
+            An IPv4 address or network that alone may use it.
+        kind
+            ``url`` or ``cookies``.
+
+        Raises
+        ------
+        UnsupportedError
+            If the server signs nothing on request, as Earth2Studio's.
+        ApiError
+            If it signs nothing for this, or does not answer.
+        """
+        target = Target(workflow, execution_id)
+        return self._asked(_calls.sign(target, path=path, expires_in=expires_in, ip=ip, kind=kind))
+
+    def manifest(self, workflow: str, execution_id: str) -> bytes:
+        """Return the manifest of a result, gzipped as `decode_manifest` takes it.
+
+        Raises
+        ------
+        ResultsPendingError
+            If the execution has not ended.
+        UnsupportedError
+            If the server has no manifests, as Earth2Studio's.
+        ApiError
+            If there is none, or no answer.
+        """
+        return self._asked(_calls.manifest(Target(workflow, execution_id)))
+
+    def _asked(self, call: Call[T]) -> T:
+        return self.run(asked(self, call))
 
     def _send(
         self,
@@ -146,52 +136,55 @@ class Api:
         path: str,
         *,
         content: bytes | None = None,
-        params: Any = None,
+        params: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> "httpx.Response":
-        import httpx
-
-        failures = 0
-        silence = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
-        headers = {} if content is None else {"Content-Type": "application/json"}
-        while True:
-            failures += 1
-            repeat = method == "GET" and self._retry.allows(failures)
-            try:
-                response = self._client().request(
-                    method, path, content=content, params=params, headers=headers, timeout=silence
-                )
-            except httpx.TransportError as error:
-                if not repeat:
-                    raise ServerUnavailableError(
-                        f"{self.base_url} cannot be reached ({type(error).__name__}: {error}); "
-                        f"check {self._address} and that the server runs."
-                    ) from error
-                wait = None
-            else:
-                if not repeat or response.status_code not in self.repeated:
-                    return response
-                wait = parse_retry_after(response.headers.get("Retry-After"))
-            time.sleep(self._retry.pause(failures, wait))
-
-    def _client(self) -> "httpx.Client":
-        import httpx
-
-        with self._lock:
-            if self._http is None:
-                headers = {
-                    "Accept": "application/json",
-                    "User-Agent": f"wildcast/{__version__}",
-                    **self.authorization,
-                }
-                self._http = httpx.Client(base_url=self.base_url, headers=headers, timeout=self._timeout)
-                # Whoever forgets to close the client leaves no open sockets behind.
-                weakref.finalize(self, self._http.close)
-            return self._http
+        """Send a request as it is given, a GET again where that may help; for the Earth2Studio SDK."""
+        request = Request(method, path, tuple((params or {}).items()), content, timeout=timeout)
+        return self.run(sent(self, request, is_repeatable=method == "GET"))
 
 
-class _Workflows(msgspec.Struct):
-    workflows: dict[str, str]
+class AsyncApi(Endpoint):
+    """One server's API, for those who await its answers.
+
+    Parameters
+    ----------
+    base_url, token, timeout, retry
+        As `Endpoint` has them.
+
+    Raises
+    ------
+    InvalidUrlError, ConfigError, ValueError
+        As `Endpoint` raises them.
+    """
+
+    def __init__(
+        self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = RETRY
+    ) -> None:
+        super().__init__(base_url, token, timeout=timeout, retry=retry)
+        self._driver = AsyncDriver(self.http_options(), timeout)
+        self._blocking: Api | None = None
+
+    @property
+    def blocking(self) -> Api:
+        """The same server for those who block, as files that are read do, in threads of their own."""
+        if self._blocking is None:
+            self._blocking = Api(self.base_url, self._token, timeout=self._timeout, retry=self._retry)
+        return self._blocking
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Run a flow, and return what it returns."""
+        return await self._driver.run(flow)
+
+    def iterate(self, flow: Flow[Any]) -> AsyncIterator[Any]:
+        """Yield what a flow gives."""
+        return self._driver.iterate(flow)
+
+    async def aclose(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        await self._driver.aclose()
+        if self._blocking is not None:
+            self._blocking.close()
 
 
 def listed_files(metadata: ResultMetadata) -> dict[str, int] | None:
@@ -207,69 +200,3 @@ def listed_files(metadata: ResultMetadata) -> dict[str, int] | None:
     if not all(file.path.startswith(prefix) for file in metadata.output_files):
         return None
     return {file.path.removeprefix(prefix): file.size for file in metadata.output_files}
-
-
-def _path(*segments: str) -> str:
-    return "/".join(["/v1/infer", *(quote(segment, safe="") for segment in segments)])
-
-
-def _checked_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        raise InvalidUrlError("The API's address is no URL; give it as http://host:port.") from None
-    if not valid or parts.query or parts.fragment or "@" in parts.netloc:
-        raise InvalidUrlError("The API's address must be http://host:port or https://…, without password and query.")
-    return url.rstrip("/")
-
-
-def _checked_token(token: str) -> str:
-    if not token.isascii() or any(character.isspace() or not character.isprintable() for character in token):
-        raise ValueError("The token has characters that no header can carry; was it copied whole, and nothing else?")
-    return token
-
-
-def _decoded(response: "httpx.Response", answer: type[T], missing: type[ApiError]) -> T:
-    if not response.is_success:
-        raise _error(response, missing)
-    try:
-        return msgspec.json.decode(response.content, type=answer)
-    except msgspec.DecodeError as error:
-        raise _unexpected(response, f"{error}") from error
-
-
-def _unexpected(response: "httpx.Response", why: str) -> UnexpectedAnswerError:
-    kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
-    return UnexpectedAnswerError(
-        f"{response.request.url.host} answered {response.status_code} with {kind} that is not this API's ({why}); "
-        "is the address right, or does a proxy answer instead?",
-        response.status_code,
-    )
-
-
-_ERRORS: Mapping[int, type[ApiError]] = {
-    401: NotAuthorizedError,
-    403: NotAuthorizedError,
-    422: InvalidParametersError,
-    429: ServerBusyError,
-}
-
-
-def _error(response: "httpx.Response", missing: type[ApiError]) -> ApiError:
-    status = response.status_code
-    if response.is_redirect:
-        return _unexpected(response, "a redirect")
-    body = parse_problem(response.content)
-    if body is None:
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return ServerUnavailableError(f"{response.request.url.host} answered {status}; try again later.", status)
-        return _unexpected(response, "no error of its form")
-    kind = missing if status == HTTPStatus.NOT_FOUND else _ERRORS.get(status, ApiError)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        kind = ServerUnavailableError
-    sentence = body.said or f"The server answered {status}."
-    error = kind(sentence, status, body.details if body.details is not None else body.detail)
-    if isinstance(error, ServerBusyError):
-        error.retry_after = parse_retry_after(response.headers.get("Retry-After"))
-    return error

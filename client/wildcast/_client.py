@@ -1,22 +1,29 @@
-"""The entry point for those who submit requests and read results."""
+"""The entry point for those who submit requests and read results; `_async_client` is the same for those who await."""
 
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from wildcast import _calls
 from wildcast._api import Api
-from wildcast._encode import to_json
+from wildcast._asking import asked
+from wildcast._client_core import ClientCore, extras_of, merged
 from wildcast._execution import Execution
+from wildcast.contract.wire import Health
 
 
-class Client:
-    """A server's client.
+class Client(ClientCore[Api, Execution]):
+    """A server's client; threads may share it.
 
     Parameters
     ----------
     base_url
-        The server's address; ``WILDCAST_URL``, then ``http://127.0.0.1:8000``, if none is given.
+        The server's address; ``WILDCAST_URL``, then the server that ``wildcast login`` was told, then
+        ``http://127.0.0.1:8000``, if none is given.
     token
-        Who you are, if the server wants to know; ``WILDCAST_TOKEN`` if none is given.
+        Who you are, if the server wants to know; ``WILDCAST_TOKEN``, then the token that ``wildcast login`` keeps for
+        this very address, if none is given.
     timeout
         Seconds that one request to the API may stay silent. It does not bound an execution: `Execution.wait` does.
 
@@ -24,6 +31,8 @@ class Client:
     ------
     InvalidUrlError
         If `base_url` is no ``http`` or ``https`` URL, or has a password in it.
+    ConfigError
+        If what ``wildcast login`` keeps is needed and cannot be used.
 
     Examples
     --------
@@ -32,10 +41,7 @@ class Client:
     """
 
     def __init__(self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0) -> None:
-        self._api = Api(base_url, token, timeout=timeout)
-
-    def __repr__(self) -> str:
-        return f"Client({self._api.base_url!r})"
+        super().__init__(Api(base_url, token, timeout=timeout), Execution)
 
     def __enter__(self) -> Self:
         return self
@@ -49,6 +55,16 @@ class Client:
         """Close the connections; results that were opened stay readable."""
         self._api.close()
 
+    def health(self) -> Health:
+        """Ask how the server is; one that is unhealthy says what is wrong.
+
+        Raises
+        ------
+        ApiError
+            If it does not answer, or as nothing that is a server of this kind.
+        """
+        return self._api.run(asked(self._api, _calls.service_health()))
+
     def workflows(self) -> dict[str, str]:
         """Return the workflows that can be submitted: name and description of each.
 
@@ -57,7 +73,7 @@ class Client:
         ApiError
             If the server does not answer, or with an error.
         """
-        return self._api.workflows()
+        return self._api.run(asked(self._api, _calls.workflows()))
 
     def schema(self, name: str) -> dict[str, Any]:
         """Return the JSON schema of a workflow's parameters.
@@ -67,9 +83,19 @@ class Client:
         UnknownWorkflowError
             If there is no such workflow.
         """
-        return self._api.schema(name)
+        return self._api.run(asked(self._api, _calls.schema(name)))
 
-    def submit(self, workflow: str, parameters: dict[str, Any] | None = None, **kwargs: Any) -> Execution:
+    def submit(
+        self,
+        workflow: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        labels: Mapping[str, Any] | None = None,
+        retention: float | timedelta | None = None,
+        webhook: str | None = None,
+        **kwargs: Any,
+    ) -> Execution:
         """Ask for an execution; it is queued when this returns.
 
         Parameters
@@ -77,7 +103,17 @@ class Client:
         workflow
             The workflow's name.
         parameters, **kwargs
-            Its parameters, given either way; times, time differences and numpy's values are understood.
+            Its parameters, given either way; times, time differences and numpy's values are understood. One that is
+            called as an argument of this method is given in `parameters`.
+        idempotency_key
+            Any text that no other request has. With it the request is repeated after an outage, or where the server is
+            busy, and is one execution however often it arrives; without it, it is sent once.
+        labels
+            Names and texts by which `executions` can be narrowed.
+        retention
+            For how long after its end the result is kept, in seconds; the server's own time if None.
+        webhook
+            A URL that is told how it ended.
 
         Raises
         ------
@@ -85,25 +121,65 @@ class Client:
             If there is no such workflow.
         InvalidParametersError
             If the workflow does not accept them; `fields` says which.
+        IdempotencyConflictError
+            If another request came with that key before.
         ServerBusyError
             If the server takes no more now.
         TypeError, ValueError
             If a parameter is given twice, or has no form in JSON.
         """
-        given = dict(parameters or {})
-        if twice := sorted(given.keys() & kwargs.keys()):
-            raise TypeError(f"{', '.join(twice)} is given twice: in `parameters` and by name.")
-        submitted = self._api.submit(workflow, to_json({**given, **kwargs}))
-        return Execution(self._api, workflow, submitted.execution_id)
+        extras = extras_of(labels, retention, webhook)
+        return self._api.run(self._submitting(workflow, merged(parameters, kwargs), extras, idempotency_key))
 
-    def get(self, workflow: str, execution_id: str) -> Execution:
+    def get(self, workflow: str | None = None, execution_id: str | None = None) -> Execution:
         """Return an execution that was submitted before, by anyone who may see it.
+
+        Parameters
+        ----------
+        workflow, execution_id
+            Its workflow and its id; or its id alone.
 
         Raises
         ------
         UnknownExecutionError
             If the server knows no such one.
+        UnsupportedError
+            If its workflow has to be named, as to Earth2Studio's server.
         """
-        execution = Execution(self._api, workflow, execution_id)
-        execution.status()
-        return execution
+        return self._api.run(self._getting(workflow, execution_id))
+
+    def executions(
+        self,
+        workflow: str | None = None,
+        *,
+        status: str | Iterable[str] | None = None,
+        labels: Mapping[str, Any] | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Execution]:
+        """Yield executions, the newest first, a page at a time as they are asked for.
+
+        Parameters
+        ----------
+        workflow
+            Of this one only.
+        status
+            Of this status, or any of these.
+        labels
+            With all of these.
+        since, until
+            Submitted then or later, and before; without a time zone it is UTC.
+        limit
+            How many at most.
+
+        Raises
+        ------
+        UnknownWorkflowError
+            If there is no such workflow.
+        UnsupportedError
+            If the server lists none, as Earth2Studio's.
+        ValueError
+            If a status or time is none.
+        """
+        return self._api.iterate(self._listing(workflow, _calls.filters_of(status, labels, since, until), limit))

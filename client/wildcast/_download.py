@@ -6,35 +6,68 @@ from wildcast._errors import UnsafePathError
 from wildcast.contract.naming import InvalidPathError, check_key
 
 
-def target_below(directory: Path, path: str) -> Path:
-    """Return where `path` goes below `directory`, with the directories above it created.
+class Destination:
+    """A directory that files of a publication are written below.
 
     Parameters
     ----------
     directory
         Created if it is missing; may itself be a link.
-    path
-        A file's path in a publication.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.root = directory.resolve()
+        self._made = {self.root}
+
+    def target(self, path: str) -> Path:
+        """Return where `path` goes, with the directories above it created.
+
+        Raises
+        ------
+        UnsafePathError
+            If `path` is absolute, leaves the directory, has a drive letter, or runs through a link out of the
+            directory.
+        """
+        check_portable(path)
+        *parents, name = PurePosixPath(path).parts
+        target = self.root
+        for part in parents:
+            target /= part
+            if target not in self._made:
+                self._make(target)
+        return target / name
+
+    def _make(self, directory: Path) -> None:
+        # Looked at before it is made: making it would follow the link.
+        if directory.is_symlink() and not directory.resolve().is_relative_to(self.root):
+            raise UnsafePathError(
+                f"{directory} is a link that leads out of {self.root}; remove it, or download elsewhere."
+            )
+        directory.mkdir(exist_ok=True)
+        self._made.add(directory)
+
+
+def target_below(directory: Path, path: str) -> Path:
+    """Return where `path` goes below `directory`, with the directories above it created.
 
     Raises
     ------
     UnsafePathError
-        If `path` is absolute, leaves the directory, has a drive letter, or runs through a link out of the directory.
+        As `Destination.target` says; nothing is created then.
     """
-    _check_portable(path)
-    directory.mkdir(parents=True, exist_ok=True)
-    root = directory.resolve()
-    target = root
-    for part in PurePosixPath(path).parts[:-1]:
-        target /= part
-        # Looked at before it is made: making it would follow the link.
-        if target.is_symlink() and not target.resolve().is_relative_to(root):
-            raise UnsafePathError(f"{target} is a link that leads out of {root}; remove it, or download elsewhere.")
-        target.mkdir(exist_ok=True)
-    return target / PurePosixPath(path).name
+    check_portable(path)
+    return Destination(directory).target(path)
 
 
-def _check_portable(path: str) -> None:
+def check_portable(path: str) -> None:
+    """Refuse a path that any system would write elsewhere than below a directory.
+
+    Raises
+    ------
+    UnsafePathError
+        If it is such a one.
+    """
     windows = PureWindowsPath(path)
     try:
         check_key(path)

@@ -6,8 +6,11 @@
     │   ├── UnknownExecutionError    (LookupError)
     │   ├── InvalidParametersError   (ValueError; has `fields`)
     │   ├── NotAuthorizedError       (PermissionError)
+    │   ├── ConflictError
+    │   │   └── IdempotencyConflictError
     │   ├── ServerBusyError          (has `retry_after`)
-    │   ├── ServerUnavailableError   (ConnectionError)
+    │   ├── ServerUnavailableError   (ConnectionError; has `retry_after`)
+    │   ├── UnsupportedError
     │   └── UnexpectedAnswerError
     ├── ExecutionError               (has `execution_id`)
     │   ├── ExecutionFailedError     (has `reason`)
@@ -18,17 +21,22 @@
     ├── ReadError                    (OSError; has `status`)
     │   ├── MissingFileError         (FileNotFoundError)
     │   ├── AccessRefusedError       (PermissionError)
-    │   │   └── UrlExpiredError
+    │   │   ├── UrlExpiredError
+    │   │   └── OriginRefusedError
     │   ├── LostObjectError
     │   ├── ResultChangedError
     │   ├── TransferBrokenError
+    │   │   └── StaleObjectError
     │   ├── StoreUnavailableError    (has `retry_after`)
     │   ├── RangeNotSatisfiableError
     │   ├── NoListingError
     │   ├── DamagedManifestError
+    │   ├── UnsafeDataError
     │   └── ReadOnlyError            (io.UnsupportedOperation)
     ├── DatasetError                 (LookupError)
     ├── UnsafePathError              (ValueError)
+    ├── DiskFullError                (OSError)
+    ├── ConfigError                  (ValueError)
     └── InvalidUrlError              (ValueError)
 
 Only a `MissingFileError` means that something was never written, so only that may be read as fill values: whoever reads
@@ -36,7 +44,7 @@ zarr treats a `FileNotFoundError` so. No message ever holds a signature or a tok
 """
 
 import io
-from typing import Any
+from typing import Any, ClassVar
 
 
 class WildcastError(Exception):
@@ -56,6 +64,9 @@ class ApiError(WildcastError):
         The particulars that the server sent.
     """
 
+    advice: ClassVar[str] = ""
+    """What to do next, where the server's own sentence does not say."""
+
     def __init__(self, message: str, status: int | None = None, details: Any = None) -> None:
         super().__init__(message)
         self.status = status
@@ -65,17 +76,28 @@ class ApiError(WildcastError):
         # LookupError's and OSError's own forms would decorate the sentence.
         return str(self.args[0])
 
+    @classmethod
+    def advised(cls, sentence: str) -> str:
+        """Return what the server says, and what to do next."""
+        return f"{sentence.rstrip('. ')}; {cls.advice}." if cls.advice else sentence
+
 
 class UnknownWorkflowError(ApiError, LookupError):
     """The server exposes no workflow of that name; `Client.workflows` lists those that it does."""
 
+    advice = "Client.workflows() lists those that there are"
+
 
 class UnknownExecutionError(ApiError, LookupError):
-    """The server knows no such execution of that workflow."""
+    """The server knows no such execution, or none of that workflow; `Client.executions` lists those that it does."""
+
+    advice = "Client.executions() lists those that there are"
 
 
 class InvalidParametersError(ApiError, ValueError):
     """The workflow does not accept these parameters; `fields` says which and why."""
+
+    advice = "Client.schema(workflow) says what it takes"
 
     @property
     def fields(self) -> list[dict[str, Any]]:
@@ -87,15 +109,36 @@ class InvalidParametersError(ApiError, ValueError):
 class NotAuthorizedError(ApiError, PermissionError):
     """The server does not accept the token, or wants one; give it as `token` or in ``WILDCAST_TOKEN``."""
 
+    advice = "log in with `wildcast login`, or give another token as `token` or in WILDCAST_TOKEN"
+
+
+class ConflictError(ApiError):
+    """What was asked for does not fit where the execution stands: to retry one that has completed, say."""
+
+
+class IdempotencyConflictError(ConflictError):
+    """Another request came with the same idempotency key before; give each request a key of its own."""
+
+    advice = "give this request a key of its own, or submit exactly what came with that key before"
+
 
 class ServerBusyError(ApiError):
     """The server takes no further executions now; `retry_after` says in how many seconds it may, if it said so."""
 
+    advice = "try again later"
     retry_after: float | None = None
 
 
 class ServerUnavailableError(ApiError, ConnectionError):
-    """The server cannot be reached, or is out of order."""
+    """The server cannot be reached, or is out of order; `retry_after` says when to try, in seconds, if it said so."""
+
+    retry_after: float | None = None
+
+
+class UnsupportedError(ApiError):
+    """The server does not have that call at all: Earth2Studio's has few, an older wildcast not all of them."""
+
+    advice = "this server cannot do that: it may be Earth2Studio's, or an older wildcast"
 
 
 class UnexpectedAnswerError(ApiError):
@@ -174,6 +217,14 @@ class UrlExpiredError(AccessRefusedError):
     """The signed URL has ended; ask the API for a new one."""
 
 
+class OriginRefusedError(AccessRefusedError):
+    """The CDN took the signature, and the store behind it refused the CDN.
+
+    So S3 answers for an object that is missing, too, where the CDN may not list the bucket: whether it was never
+    written or is forbidden cannot be told. With a manifest, or with ``s3:ListBucket`` for the distribution, it can.
+    """
+
+
 class LostObjectError(ReadError):
     """The manifest lists the file, but the store does not have it any more: a defect, not a gap in the data."""
 
@@ -184,6 +235,10 @@ class ResultChangedError(ReadError):
 
 class TransferBrokenError(ReadError):
     """What arrived is not what was asked for: cut short, of another size, or changed on its way."""
+
+
+class StaleObjectError(TransferBrokenError):
+    """The CDN or the store has another version of the file than the manifest lists: by size, ETag or checksum."""
 
 
 class StoreUnavailableError(ReadError):
@@ -214,6 +269,10 @@ class DamagedManifestError(ReadError):
     """The manifest cannot be understood."""
 
 
+class UnsafeDataError(ReadError):
+    """The data can only be decoded by running code that they bring along, as pickled objects do; nothing is read."""
+
+
 class ReadOnlyError(ReadError, io.UnsupportedOperation):
     """Results are read, never written."""
 
@@ -224,6 +283,14 @@ class DatasetError(WildcastError, LookupError):
 
 class UnsafePathError(WildcastError, ValueError):
     """A path that would leave the directory it is to be downloaded into."""
+
+
+class ConfigError(WildcastError, ValueError):
+    """The file of ``~/.config/wildcast`` cannot be used; the sentence says how to mend it."""
+
+
+class DiskFullError(WildcastError, OSError):
+    """There is less free space than a download needs; nothing was downloaded."""
 
 
 class InvalidUrlError(WildcastError, ValueError):

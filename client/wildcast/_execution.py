@@ -1,28 +1,18 @@
-"""One run of a workflow, seen from the client."""
+"""One run of a workflow, for those who block; `_async_execution` is the same for those who await."""
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 from wildcast._api import Api
-from wildcast._errors import (
-    ApiError,
-    ExecutionCancelledError,
-    ExecutionError,
-    ExecutionFailedError,
-    ResultsExpiredError,
-    ServerUnavailableError,
-    WaitTimeoutError,
-)
-from wildcast._progress import Progress, ProgressBar
+from wildcast._events import Event
+from wildcast._execution_core import ExecutionCore
+from wildcast._progress import Progress
 from wildcast._result import Result
-from wildcast._waiting import naming, patiently, pauses
-from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import StatusAnswer
+from wildcast.contract.wire import ResultMetadata, StatusAnswer
 
 
-class Execution:
-    """A run that the server has accepted. `Client.submit` and `Client.get` make it.
+class Execution(ExecutionCore[Api]):
+    """A run that the server has accepted. `Client.submit`, `Client.get` and `Client.executions` make it.
 
     Parameters
     ----------
@@ -32,15 +22,9 @@ class Execution:
         The workflow's name.
     execution_id
         ``exec_<unix seconds>_<8 hex>``.
+    last_status
+        Where it stands, if that is known already.
     """
-
-    def __init__(self, api: Api, workflow: str, execution_id: str) -> None:
-        self._api = api
-        self.workflow = workflow
-        self.id = execution_id
-
-    def __repr__(self) -> str:
-        return f"Execution({self.workflow!r}, {self.id!r})"
 
     def status(self) -> StatusAnswer:
         """Ask the server where the execution stands.
@@ -50,17 +34,28 @@ class Execution:
         ApiError
             If the server does not answer, or with an error.
         """
-        return self._api.status(self.workflow, self.id)
+        return self._api.run(self._looking())
+
+    def progress(self) -> dict[str, Any] | None:
+        """Ask how far it is: ``current_step``, ``total_steps`` and what else the workflow reports; None before it does.
+
+        Raises
+        ------
+        ApiError
+            If the server does not answer, or with an error.
+        """
+        return self._api.run(self._progressing())
 
     def wait(self, timeout: float | None = None, progress: Progress = "auto") -> Result:
-        """Wait until the execution has ended, and return its result.
+        """Wait until the execution has ended, and return its result. Ctrl-C ends the waiting alone.
 
         Parameters
         ----------
         timeout
-            Seconds to wait at most; None for as long as it takes.
+            Seconds to wait for its end at most; None for as long as it takes. It is not about single requests, nor
+            about the one for the result of what has ended.
         progress
-            Whether to draw a progress bar; ``"auto"``: on a terminal.
+            Whether to draw a progress bar; ``"auto"``: on a terminal and in a notebook.
 
         Raises
         ------
@@ -72,12 +67,28 @@ class Execution:
             If the server answers with an error, or stays away for longer than a restart takes (two minutes); the
             sentence names the execution.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with _naming(self.id):
-            answer = self._ended(deadline, progress)
-            if answer.status is not ExecutionStatus.COMPLETED:
-                raise _ended_without(answer)
-            return patiently(self.result, _is_outage, deadline)
+        try:
+            return self._result(self._api.run(self._waiting(timeout, progress)))
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(f"{self.id} goes on; Client.get({self.workflow!r}, {self.id!r}) finds it again.")
+            raise
+
+    def events(self) -> Iterator[Event]:
+        """Yield what happens as it happens, from where the execution stands now to its end.
+
+        Of a server that sends no events, they are found out by asking it again and again.
+
+        Yields
+        ------
+        StatusEvent, ProgressEvent, UploadEvent, EndEvent
+            The last one is the `EndEvent`.
+
+        Raises
+        ------
+        ApiError
+            As `wait` raises it.
+        """
+        return self._api.iterate(self._happening())
 
     def result(self) -> Result:
         """Return the result of an execution that has completed.
@@ -91,52 +102,71 @@ class Execution:
         ApiError
             If the server does not answer, or with an error.
         """
-        try:
-            return Result(self._api, self.workflow, self._api.results(self.workflow, self.id))
-        except ApiError as error:
-            if error.status not in (400, 404, 410):
-                raise
-            # The answer says that there are none; the status says why.
-            answer = self.status()
-            if answer.status is ExecutionStatus.COMPLETED or not answer.status.is_final:
-                raise
-            raise _ended_without(answer) from error
+        return self._result(self._api.run(self._reading()))
 
-    def _ended(self, deadline: float | None, progress: Progress) -> StatusAnswer:
-        with ProgressBar(self.workflow, progress) as bar:
-            for pause in pauses():
-                answer = patiently(self.status, _is_outage, deadline)
-                bar.show(answer)
-                if answer.status.is_final:
-                    break
-                self._sleep(pause, deadline, answer.status)
-        return answer
+    def partial_result(self) -> Result:
+        """Return what is stored and verified so far of an execution that still runs; of one that has ended, all.
 
-    def _sleep(self, pause: float, deadline: float | None, status: ExecutionStatus) -> None:
-        left = pause if deadline is None else deadline - time.monotonic()
-        if left <= 0:
-            raise WaitTimeoutError(f"{self.id} is still {status.value}; it goes on, so wait again.", self.id)
-        time.sleep(min(pause, left))
+        ``result.metadata.partial`` says which. Who asks first begins it, and may have to ask again.
 
+        Raises
+        ------
+        ResultsPendingError
+            If there is nothing yet; ask again in some seconds.
+        ExecutionFailedError, ExecutionCancelledError, ResultsExpiredError, ApiError
+            As `result` raises them.
+        """
+        return self._result(self._api.run(self._reading(partial_too=True)))
 
-def _is_outage(error: Exception) -> bool:
-    return isinstance(error, ServerUnavailableError)
+    def _result(self, metadata: ResultMetadata) -> Result:
+        return Result(self._api, self.workflow, metadata)
 
+    def cancel(self) -> StatusAnswer:
+        """Cancel it: at once if it is queued, within seconds if it runs. It is not deleted.
 
-@contextmanager
-def _naming(execution_id: str) -> Iterator[None]:
-    try:
-        yield
-    except ApiError as error:
-        error.args = (naming(str(error), execution_id),)
-        raise
+        Raises
+        ------
+        ConflictError
+            If it has ended otherwise.
+        UnsupportedError
+            If the server cannot, as Earth2Studio's.
+        ApiError
+            If the server does not answer, or with another error.
+        """
+        return self._api.run(self._cancelling())
 
+    def retry(self) -> StatusAnswer:
+        """Try it again if it has failed, from the step that failed.
 
-def _ended_without(answer: StatusAnswer) -> ExecutionError:
-    name = answer.execution_id
-    if answer.status is ExecutionStatus.FAILED:
-        reason = answer.error_message or "the server gives no reason"
-        return ExecutionFailedError(f"{name} failed: {reason}", name, reason)
-    if answer.status is ExecutionStatus.CANCELLED:
-        return ExecutionCancelledError(f"{name} was cancelled before it had results; submit it again.", name)
-    return ResultsExpiredError(f"The results of {name} were kept for their time and are gone; submit it again.", name)
+        Raises
+        ------
+        ConflictError
+            If it has ended otherwise.
+        UnsupportedError, ApiError
+            As `cancel` raises them.
+        """
+        return self._api.run(self._retrying())
+
+    def pin(self, pinned: bool = True) -> StatusAnswer:
+        """Keep its result, however old it becomes; not `pinned`, let it expire when it would have.
+
+        Raises
+        ------
+        ConflictError
+            If the result has expired.
+        UnsupportedError, ApiError
+            As `cancel` raises them.
+        """
+        return self._api.run(self._pinning(pinned))
+
+    def delete(self) -> None:
+        """Delete it and what it has published; it has to have ended.
+
+        Raises
+        ------
+        ConflictError
+            If it has not: cancel it first.
+        UnsupportedError, ApiError
+            As `cancel` raises them.
+        """
+        self._api.run(self._deleting())

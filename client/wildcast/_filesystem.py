@@ -2,6 +2,10 @@
 
 import asyncio
 import hashlib
+import os
+import secrets
+import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,14 +14,19 @@ from typing import Any, NoReturn
 from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractBufferedFile
 
+from wildcast._api import Api
+from wildcast._codecs import check_codecs
+from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
 from wildcast._errors import MissingFileError, NoListingError, ReadOnlyError, shown
+from wildcast._execution_source import ExecutionSource
 from wildcast._listing import Entry, Listing
 from wildcast._publication import PublicationReader
 from wildcast._ranges import ByteRange
 from wildcast._retry import Retry
 from wildcast._sources import FixedSource, UrlSource
 from wildcast._transport import Transport
-from wildcast.contract.naming import check_key
+from wildcast._zarr_config import raise_concurrency
+from wildcast.contract.naming import check_key, is_metadata
 
 BLOCK = 1 << 20
 """Bytes of one block of an opened file's cache."""
@@ -39,14 +48,23 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     The synchronous methods run on fsspec's own event loop; the asynchronous ones, with a leading underscore, on
     whatever loop awaits them, which is how zarr reads chunks concurrently. Paths are relative to the publication.
 
-    What is missing is decided by the manifest, where there is one: a file that it lists and the store lacks is an
-    error, never a gap. Without a manifest, only a 404 means that a file is missing, and that only as long as what was
-    read before is still there; and nothing can be listed.
+    The manifest is read with the first file. It decides what is missing: a file that it lists and the store lacks is an
+    error, never a gap. It also decides which version is right: what differs from its size, ETag or checksum is an
+    error. Without a manifest only a 404 means that a file is missing, and that only as long as what was read before is
+    still there; and nothing can be listed.
+
+    By URL, as ``wildcast://<path>``, the parameters are the ``storage_options``. Making a filesystem asks nobody for
+    anything: the first read does.
 
     Parameters
     ----------
     source
         A wildcard signed URL ``<base>/*?<query>``, or an object that renews one.
+    signed_url
+        The same URL, as storage option; a secret until it ends, which is when reading does.
+    server, workflow, execution
+        In place of a URL: the API's address, and which execution it is to sign for, anew whenever the URL ends. These
+        are no secrets; a token comes from ``WILDCAST_TOKEN`` in the process that reads.
     files
         The publication's files and their sizes in bytes, if they are known already; not pickled.
     retry
@@ -54,12 +72,15 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     timeout
         Seconds that a connection may stay silent.
     **storage_options
-        fsspec's own: ``asynchronous``, ``loop``, ``batch_size``.
+        fsspec's own: ``loop``, ``batch_size``, and ``asynchronous``: False below a filesystem that is synchronous, such
+        as ReferenceFileSystem outside of zarr; both kinds of methods work either way.
 
     Raises
     ------
     InvalidUrlError
-        If the URL is not such a one.
+        If a URL is not such a one.
+    TypeError
+        If neither a URL nor an execution is named.
     """
 
     protocol = "wildcast"
@@ -68,8 +89,12 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
 
     def __init__(
         self,
-        source: str | UrlSource,
+        source: str | UrlSource | None = None,
         *,
+        signed_url: str | None = None,
+        server: str | None = None,
+        workflow: str | None = None,
+        execution: str | None = None,
         files: Mapping[str, int] | None = None,
         retry: Retry | None = None,
         timeout: float = 60.0,
@@ -77,32 +102,34 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     ) -> None:
         # fsspec gives a loop for the synchronous methods to a synchronous filesystem only, and zarr wants to hear
         # that it may await the others. This class can do both, so it says both.
-        storage_options.pop("asynchronous", None)
+        asynchronous = storage_options.pop("asynchronous", True)
         super().__init__(**storage_options)
-        self.asynchronous = True
-        self._source = FixedSource(source) if isinstance(source, str) else source
-        self._options: dict[str, Any] = {"retry": retry, "timeout": timeout}
+        self.asynchronous = asynchronous
+        self._source = _source_of(source or signed_url, server, workflow, execution)
+        self._options: dict[str, Any] = {"retry": retry, "timeout": timeout, "asynchronous": asynchronous}
         self._reader = PublicationReader(self._source, Transport(self._source, retry or Retry(), timeout), files)
+        self._consolidated = Consolidated(self._reader.read)
+        self._identity = secrets.token_hex(16)
+        _here[self._identity] = self
 
     def __repr__(self) -> str:
         return f"<SignedFileSystem {self._source.base}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(SignedFileSystem, **self._options), (self._source,), self._reader.witness
-
-    def __setstate__(self, witness: str) -> None:
-        self._reader.witness = witness
+        return _revived, (self._identity, self._source, self._options, self._reader.witness)
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """Describe the filesystem without its signature: enough to name it, not to read it."""
+        """Describe the filesystem without its signature: enough to name it, and to open it where the API signs."""
         del include_password
         name = f"{type(self).__module__}:{type(self).__name__}"
-        return {"cls": name, "protocol": self.protocol, "args": [f"{self._source.base}/*"]}
+        options = self._source.storage_options
+        args = [] if options else [f"{self._source.base}/*"]
+        return {"cls": name, "protocol": self.protocol, "args": args, **options}
 
     @property
     def _fs_token(self) -> str:
-        # Of the base alone, so that dask's names for a task stay the same when the URL is renewed.
-        return hashlib.sha256(f"wildcast {self._source.base}".encode()).hexdigest()
+        # Of the name alone, so that dask's names for a task stay the same when the URL is renewed.
+        return hashlib.sha256(f"wildcast {self._source.name}".encode()).hexdigest()
 
     @property
     def fsid(self) -> str:
@@ -111,10 +138,29 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         key = check_key(_relative(path))
+        raise_concurrency()
+        if is_metadata(key):
+            whole = await self._metadata(key)
+            return whole if start is None and end is None else whole[start:end]
         if not start and end is None:
             return await self._reader.read(key)
         wanted = await self._range(key, start or 0, end)
         return b"" if wanted is None else await self._reader.read(key, wanted)
+
+    async def _metadata(self, key: str) -> bytes:
+        """Return an object that describes others, if what it describes can be read without running code."""
+        body = None
+        consolidated = consolidated_of(key)
+        if key.rpartition("/")[2] == CONSOLIDATED:
+            body = await self._consolidated.body(key)
+        elif consolidated is not None:
+            listing = await self._reader.known_listing()
+            expected = self._reader.expected(key)
+            if listing is not None and expected is not None and listing.size(consolidated) is not None:
+                body = await self._consolidated.rebuilt(key, expected)
+        body = await self._reader.read(key) if body is None else body
+        check_codecs(key, body)
+        return body
 
     async def _range(self, key: str, start: int, end: int | None) -> ByteRange | None:
         if end is not None and (start < 0 or end < 0):
@@ -136,6 +182,8 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
             await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
             return
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+        if is_metadata(key):
+            await self._metadata(key)  # Whoever reads a copy, as simplecache does, decodes it with the same codecs.
         await self._reader.download(key, target, partial(_report, callback))
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> SignedFile:
@@ -189,9 +237,7 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
             return await super()._find(path, maxdepth, withdirs, **options)
         key, listing = _relative(path), await self._listing()
         size = listing.size(key)
-        entries = (
-            [Entry(found, listing.size(found)) for found in listing.below(key)] if size is None else [Entry(key, size)]
-        )
+        entries = listing.below(key) if size is None else [Entry(key, size)]
         infos = {info["name"]: info for info in (_describe(entry, "") for entry in entries)}
         return infos if options.get("detail") else list(infos)
 
@@ -215,6 +261,38 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
 
     async def _rm(self, *_: Any, **__: Any) -> NoReturn:
         _refuse_writing()
+
+
+_here: weakref.WeakValueDictionary[str, SignedFileSystem] = weakref.WeakValueDictionary()
+_kept: deque[SignedFileSystem] = deque(maxlen=16)
+"""Copies that arrived by pickle: each task of dask brings one of its own."""
+
+
+def _revived(identity: str, source: UrlSource, options: dict[str, Any], witness: str | None) -> SignedFileSystem:
+    """Return this process's copy of a pickled filesystem, with its manifest and its renewed URL."""
+    found = _here.get(identity)
+    # A forked child must not use its parent's: its event loop is not there.
+    if found is None or found._pid != os.getpid():  # noqa: SLF001 - fsspec's
+        found = SignedFileSystem(source, **options)
+        found._identity, found._reader.witness = identity, witness  # noqa: SLF001 - a copy of its own kind
+        _here[identity] = found
+        _kept.append(found)
+    return found
+
+
+def _source_of(
+    source: str | UrlSource | None, server: str | None, workflow: str | None, execution: str | None
+) -> UrlSource:
+    if isinstance(source, str):
+        return FixedSource(source)
+    if source is not None:
+        return source
+    if not workflow or not execution:
+        raise TypeError(
+            "Say what to read: storage_options={'server': …, 'workflow': …, 'execution': …}, which "
+            "`Result.storage_options` gives, or {'signed_url': …}."
+        )
+    return ExecutionSource(Api(server), workflow, execution)
 
 
 def _relative(path: str) -> str:

@@ -1,6 +1,7 @@
 """A progress bar for people who wait."""
 
 import sys
+import warnings
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -8,7 +9,7 @@ from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import StatusAnswer, TransferStatus
 
 Progress = bool | Literal["auto"]
-"""Whether to draw a bar; ``auto``: where a person can see it, on a terminal."""
+"""Whether to draw a bar; ``auto``: where a person can see it, on a terminal or in a notebook."""
 
 _STANDARD = ("progress", "current_step", "total_steps")
 
@@ -29,15 +30,13 @@ class ProgressBar:
 
     def __init__(self, label: str, progress: Progress) -> None:
         self._label = label
-        self._wanted = sys.stderr.isatty() if progress == "auto" else progress
+        self._wanted = is_watched() if progress == "auto" else progress
         self._steps: Any = None
         self._bytes: Any = None
 
     def __enter__(self) -> Self:
         if self._wanted:
-            from tqdm.auto import tqdm
-
-            self._steps = tqdm(desc=self._label, leave=True, dynamic_ncols=True)
+            self._steps = _tqdm()(desc=self._label, leave=True, dynamic_ncols=True)
         return self
 
     def __exit__(
@@ -62,16 +61,16 @@ class ProgressBar:
         bar = self._steps
         progress = answer.progress or {}
         current, total = progress.get("current_step"), progress.get("total_steps")
-        bar.total = total if isinstance(total, int) else None
+        _set_total(bar, total if isinstance(total, int) else None)
         bar.n = current if isinstance(current, int) else 0
-        bar.set_postfix_str(_text(answer, progress), refresh=False)
+        bar.set_postfix_str(text_of(answer), refresh=False)
         bar.refresh()
 
     def _show_bytes(self, publishing: TransferStatus) -> None:
         if self._bytes is None:
             self._bytes = self._open_bytes()
         bar = self._bytes
-        bar.total = publishing.bytes_total
+        _set_total(bar, publishing.bytes_total)
         bar.n = publishing.bytes_done
         bar.set_postfix_str(_rate(publishing), refresh=False)
         bar.refresh()
@@ -83,19 +82,18 @@ class ProgressBar:
         self._bytes.refresh()
 
     def _open_bytes(self) -> Any:
-        from tqdm.auto import tqdm
-
         # The server's own rate: what tqdm would reckon began before this bar did, where files went up meanwhile.
         form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit}{postfix}"
         options = {"unit": "B", "unit_scale": True, "bar_format": form, "leave": True, "dynamic_ncols": True}
-        return tqdm(desc=f"{self._label}, publishing", total=0, **options)
+        return _tqdm()(desc=f"{self._label}, publishing", total=0, **options)
 
 
-def _text(answer: StatusAnswer, progress: dict[str, Any]) -> str:
+def text_of(answer: StatusAnswer) -> str:
+    """Return where an execution stands in one line: its status, what is before it, and what its workflow says."""
     queued = "" if answer.position is None else f"{answer.position} before it"
     own = ", ".join(
         f"{value}" if name == "message" else f"{name}={value}"
-        for name, value in progress.items()
+        for name, value in (answer.progress or {}).items()
         if name not in _STANDARD and isinstance(value, str | int | float)
     )
     return ", ".join(part for part in (answer.status.value, queued, own, _published_meanwhile(answer)) if part)
@@ -109,18 +107,45 @@ def _published_meanwhile(answer: StatusAnswer) -> str:
 
 
 def _rate(publishing: TransferStatus) -> str:
-    from tqdm.auto import tqdm
-
     rate, left = publishing.bytes_per_second, publishing.seconds_left
     parts = [f"{publishing.files_done:,} of {publishing.files_total:,} files"]
     if rate is not None:
         parts.append(f"{_size(rate)}B/s")
     if left is not None and publishing.bytes_done < publishing.bytes_total:
-        parts.append(f"{tqdm.format_interval(left)} left")
+        parts.append(f"{_tqdm().format_interval(left)} left")
     return ", ".join(parts)
 
 
 def _size(number: float) -> str:
-    from tqdm.auto import tqdm
+    return str(_tqdm().format_sizeof(number))
 
-    return str(tqdm.format_sizeof(number))
+
+def _set_total(bar: Any, total: int | None) -> None:
+    if total is None or total == bar.total:
+        bar.total = total
+        return
+    began = bar.start_t
+    # A notebook's widget learns of a total in no other way; the time that has passed has passed.
+    bar.reset(total)
+    bar.start_t = began
+
+
+def is_watched() -> bool:
+    """Whether a person may be looking: at a terminal, or at a notebook."""
+    return sys.stderr.isatty() or _is_notebook()
+
+
+def _is_notebook() -> bool:
+    # Whoever runs in a notebook has imported IPython; nobody else need.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def _tqdm() -> Any:
+    """Return the bar that fits: a widget where ipywidgets are there, else text."""
+    with warnings.catch_warnings():
+        # In a notebook without ipywidgets it asks for them; its text will do.
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+    return tqdm

@@ -1,9 +1,10 @@
-"""Reading the files of one publication, with its manifest as the truth about which there are."""
+"""Reading the files of one publication, with its manifest as the truth about which there are, and in which version."""
 
 import asyncio
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -12,13 +13,16 @@ from wildcast._errors import (
     DamagedManifestError,
     LostObjectError,
     MissingFileError,
+    OriginRefusedError,
     RangeNotSatisfiableError,
     TransferBrokenError,
     shown,
 )
-from wildcast._listing import Entry, Listing
+from wildcast._listing import Entry, Expected, Listing
+from wildcast._partial import OnBytes, PartialFile
+from wildcast._parts import PartedFile
 from wildcast._ranges import ByteRange
-from wildcast._receive import PartialFile, receive_range, receive_whole
+from wildcast._receive import Answer, receive_range, receive_whole
 from wildcast._sources import UrlSource
 from wildcast._transport import Receive, T, Transport
 from wildcast.contract.manifest import ManifestError, decode_manifest
@@ -28,6 +32,8 @@ from wildcast.contract.naming import MANIFEST_PATH, RESERVED
 class PublicationReader:
     """Reads files below one signed prefix.
 
+    The manifest is read with the first file, once, and every answer is held to it.
+
     Parameters
     ----------
     source
@@ -35,22 +41,27 @@ class PublicationReader:
     transport
         What makes the requests.
     files
-        The files and their sizes in bytes, if they are known already.
+        The files and their sizes in bytes, if they are known already: what the manifest is asked about besides.
     """
 
     def __init__(self, source: UrlSource, transport: Transport, files: Mapping[str, int] | None = None) -> None:
         self._source, self._transport = source, transport
         self._listing = None if files is None else Listing(files)
-        self._has_none = False
-        self._unchecked: dict[str, int] = {}
+        self._is_settled = self._is_refused = False
         self.witness: str | None = None
         """A file that was read: by it a publication without a manifest is known again."""
         self._witnessed = float("-inf")
+        self._loading: dict[asyncio.AbstractEventLoop, asyncio.Future[Listing | None]] = {}
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     @property
     def known(self) -> Listing | None:
         """The listing, if it has been needed before."""
+        return self._listing
+
+    async def known_listing(self) -> Listing | None:
+        """Return the files as the first read must know them: None where nothing tells them, and reading may go on."""
+        await self._settle()
         return self._listing
 
     async def read(self, key: str, wanted: ByteRange | None = None) -> bytes:
@@ -62,35 +73,62 @@ class PublicationReader:
             If the file was never part of the publication.
         LostObjectError
             If it is part of it, and the store lacks it.
+        StaleObjectError
+            If the store has another version of it than the manifest.
         ReadError
             For anything else.
         """
-        size = self._expected_size(key)
-        if wanted is not None:
-            return await self._read_range(key, wanted, size)
-        body = await self._request(key, lambda response: receive_whole(response, key, size))
-        if size is None:
-            self._check_unchecked(key, len(body))
-        return body
+        if self._is_settled or _is_reserved(key):
+            return (await self._answer(key, wanted)).body
+        if self._listing is None:
+            await self._settle()
+            return (await self._answer(key, wanted)).body
+        # That it exists is known, so it need not wait for the manifest: only what arrived must.
+        task = asyncio.ensure_future(self._answer(key, wanted))
+        try:
+            await self._settle()
+            answer = await task
+        except BaseException:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        if (expected := self.expected(key)) is not None:
+            answer.check(expected)
+        return answer.body
 
-    async def _read_range(self, key: str, wanted: ByteRange, size: int | None) -> bytes:
-        if size is not None and not wanted.satisfiable(size):
-            raise RangeNotSatisfiableError(f"The range asked for is not satisfiable: {shown(key)} has {size} bytes.")
+    async def _answer(self, key: str, wanted: ByteRange | None) -> Answer:
+        expected = self.expected(key)
+        if wanted is None:
+            return await self._request(key, _checked(lambda response: receive_whole(response, key, expected), expected))
+        return await self._read_range(key, wanted, expected)
+
+    async def _read_range(self, key: str, wanted: ByteRange, expected: Expected | None) -> Answer:
+        if expected is not None and not wanted.satisfiable(expected.size):
+            raise RangeNotSatisfiableError(
+                f"The range asked for is not satisfiable: {shown(key)} has {expected.size} bytes."
+            )
         try:
             return await self._request(
                 key,
-                lambda response: receive_range(response, key, wanted, size),
+                _checked(lambda response: receive_range(response, key, wanted, expected), expected),
                 headers=lambda: {"Range": wanted.header},
             )
         except RangeNotSatisfiableError:
-            if size is None:
+            if expected is None:
                 raise
             raise TransferBrokenError(f"{shown(key)} is shorter in the store than the manifest says.") from None
 
-    async def download(self, key: str, target: Path, on_bytes: Callable[[int, int | None], None] | None = None) -> None:
+    async def download(self, key: str, target: Path, on_bytes: OnBytes | None = None) -> None:
         """Write a file to `target`, whose directory exists; it appears there whole or not at all."""
-        with PartialFile(target, key, self._expected_size(key), on_bytes) as partial:
-            await self._request(key, partial.receive, headers=lambda: partial.headers)
+        if not _is_reserved(key):
+            await self._settle()
+        with PartialFile(target, key, self.expected(key), on_bytes) as file:
+            await self._request(key, file.receive, headers=lambda: file.headers)
+
+    async def receive_part(self, file: PartedFile, key: str, number: int, on_bytes: Callable[[int], None]) -> None:
+        """Bring one part of a large file to disk."""
+        header = {"Range": file.range_of(number).header}
+        await self._request(key, lambda response: file.receive(response, number, on_bytes), headers=lambda: header)
 
     async def entry(self, key: str) -> Entry:
         """Return what is at `key`, a file or a directory.
@@ -122,30 +160,54 @@ class PublicationReader:
             If there is a manifest that cannot be understood.
         LostObjectError
             If the API has published this, and neither manifest nor API know its files any more.
-        TransferBrokenError
-            If a file was read before that does not have the size that the manifest says.
+        OriginRefusedError
+            If the store does not say whether there is a manifest.
         ReadError
             If the manifest cannot be read now.
         """
-        async with self._lock():
-            if self._listing is None and not self._has_none:
-                listing = await self._load()
-                if listing is not None:
-                    # Not kept if this raises: whoever asks again is told again.
-                    _check_sizes(listing, dict(self._unchecked))
-                self._listing, self._has_none = listing, listing is None
-                self._unchecked.clear()
+        if self._is_settled:
             return self._listing
+        loop = asyncio.get_running_loop()
+        loading = self._loading.get(loop)
+        if loading is None:
+            loading = self._loading[loop] = asyncio.ensure_future(self._load())
+            loading.add_done_callback(partial(self._settled, loop))
+        # Shared, and not behind a lock: all that wait for it go on at the same time.
+        return await asyncio.shield(loading)
+
+    def _settled(self, loop: asyncio.AbstractEventLoop, loading: asyncio.Future[Listing | None]) -> None:
+        self._loading.pop(loop, None)
+        if not loading.cancelled() and loading.exception() is None:
+            self._listing, self._is_settled = loading.result(), True
+
+    async def _settle(self) -> None:
+        """Have the manifest, if there is one that can be had."""
+        if self._is_settled or self._is_refused:
+            return
+        try:
+            await self.listing()
+        except OriginRefusedError:
+            # Of a store that may not be listed this is what a missing manifest looks like. What can be read is read;
+            # whether a file that cannot is missing, the same answer leaves open.
+            self._is_refused = True
 
     def _lock(self) -> asyncio.Lock:
         return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     async def _load(self) -> Listing | None:
         try:
-            data = await self._transport.request(
-                MANIFEST_PATH, lambda response: receive_whole(response, MANIFEST_PATH, None)
-            )
+            await self._transport.prepare()
+            data = await asyncio.to_thread(self._source.manifest) if self._source.is_api else None
+            if data is None:
+                answer = await self._transport.request(
+                    MANIFEST_PATH, lambda response: receive_whole(response, MANIFEST_PATH, None)
+                )
+                data = answer.body
         except MissingFileError:
+            return await self._ask_api()
+        except OriginRefusedError:
+            if self._listing is None and not self._source.expects_listing:
+                raise
             return await self._ask_api()
         try:
             return await asyncio.to_thread(_decode, data)
@@ -153,27 +215,27 @@ class PublicationReader:
             raise DamagedManifestError(f"{self._source.base} has a manifest that cannot be used: {error}.") from error
 
     async def _ask_api(self) -> Listing | None:
-        if not self._source.expects_listing:
-            return None
+        if self._listing is not None or not self._source.expects_listing:
+            return self._listing
         files = await asyncio.to_thread(self._source.files)
         if files is None:
             raise LostObjectError(f"The publication at {self._source.base} is gone: its manifest is missing.")
         return Listing(files)
 
-    def _expected_size(self, key: str) -> int | None:
+    def expected(self, key: str) -> Expected | None:
+        """Return what is known about a file; None where nothing is.
+
+        Raises
+        ------
+        MissingFileError
+            If it is known that there is no such file.
+        """
         if self._listing is None or _is_reserved(key):
             return None
-        size = self._listing.size(key)
-        if size is None:
+        found = self._listing.expected(key)
+        if found is None:
             raise _missing(key)
-        return size
-
-    def _check_unchecked(self, key: str, length: int) -> None:
-        """Hold what was read without knowing its size to the manifest: now, or once that is known."""
-        if self._listing is not None:
-            _check_sizes(self._listing, {key: length})
-        elif not self._has_none:
-            self._unchecked[key] = length
+        return found
 
     async def _request(
         self,
@@ -216,7 +278,7 @@ class PublicationReader:
             except RangeNotSatisfiableError:
                 pass  # It is empty, and there.
             except MissingFileError:
-                self._has_none = False
+                self._is_settled = False
                 raise LostObjectError(
                     f"{self._source.base} had files and has none now: it was removed, or something else answers "
                     "in its place. Open the result again."
@@ -225,13 +287,19 @@ class PublicationReader:
 
 
 def _decode(data: bytes) -> Listing:
-    return Listing({row.path: row.size for row in decode_manifest(data).rows})
+    return Listing.of_rows(decode_manifest(data).rows)
 
 
-def _check_sizes(listing: Listing, lengths: Mapping[str, int]) -> None:
-    for key, length in lengths.items():
-        if listing.size(key) not in (None, length):
-            raise TransferBrokenError(f"{shown(key)} was read with {length} bytes, and the manifest says otherwise.")
+def _checked(receive: Receive[Answer], expected: Expected | None) -> Receive[Answer]:
+    """Check an answer where it is received, so that one of another version is asked for again."""
+
+    async def received(response: aiohttp.ClientResponse) -> Answer:
+        answer = await receive(response)
+        if expected is not None:
+            answer.check(expected)
+        return answer
+
+    return received
 
 
 async def _nothing(_response: aiohttp.ClientResponse) -> None:

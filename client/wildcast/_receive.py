@@ -1,13 +1,10 @@
 """Reading an answer's body, and making sure that it is what was asked for."""
 
-import secrets
-from collections.abc import Callable
-from pathlib import Path
-from typing import BinaryIO, Self
-
 import aiohttp
 
-from wildcast._errors import TransferBrokenError, shown
+from wildcast._checksum import crc64nvme
+from wildcast._errors import StaleObjectError, TransferBrokenError, shown
+from wildcast._listing import Expected, version_of
 from wildcast._ranges import ByteRange, ContentRange, parse_content_range
 from wildcast._transport import OK, PARTIAL
 
@@ -15,35 +12,93 @@ CHUNK = 256 * 1024
 """Bytes of a download that are in memory at a time."""
 
 
-async def receive_whole(response: aiohttp.ClientResponse, path: str, size: int | None) -> bytes:
-    """Return a whole file; `size` is the manifest's, where it is known."""
-    _check_whole(response, path, size)
+class Answer:
+    """The body of an answer, with what its head says about the whole file.
+
+    Parameters
+    ----------
+    path
+        The file's path in the publication.
+    body
+        The bytes that were asked for.
+    size
+        The whole file's size in bytes, as the server has it.
+    etag
+        The file's ETag, as the server has it.
+    is_whole
+        Whether `body` is the whole file.
+    """
+
+    def __init__(self, path: str, body: bytes, size: int, etag: str | None, *, is_whole: bool) -> None:
+        self._path, self._size, self._etag, self._is_whole = path, size, etag, is_whole
+        self.body = body
+
+    def check(self, expected: Expected) -> None:
+        """Hold it to what the manifest says.
+
+        Raises
+        ------
+        StaleObjectError
+            If it is of another version. A whole file is known by its checksum, a part by size and ETag.
+        """
+        check_size(self._path, self._size, expected)
+        if self._is_whole and expected.crc is not None:
+            if crc64nvme(self.body) != expected.crc:
+                raise StaleObjectError(f"{shown(self._path)} does not have the manifest's checksum; {_CAUSE}")
+        else:
+            check_etag(self._path, self._etag, expected)
+
+
+_CAUSE = "the CDN or the store has another version of it. Try again later, or tell the operators of the service."
+
+
+def check_size(path: str, size: int, expected: Expected) -> None:
+    """Hold a size in bytes to the manifest's."""
+    if size != expected.size:
+        raise StaleObjectError(
+            f"{shown(path)} has {size} bytes in the store and {expected.size} in the manifest; {_CAUSE}"
+        )
+
+
+def check_etag(path: str, etag: str | None, expected: Expected) -> None:
+    """Hold an ETag to the manifest's, as far as both are known."""
+    found = version_of(etag)
+    if found and expected.version and found != expected.version:
+        raise StaleObjectError(f"{shown(path)} does not have the manifest's ETag; {_CAUSE}")
+
+
+async def receive_whole(response: aiohttp.ClientResponse, path: str, expected: Expected | None) -> Answer:
+    """Return a whole file; `expected` is the manifest's, where it is known."""
+    check_whole(response, path, expected)
     body = await response.read()
-    _check_length(path, len(body), _first_known(size, response.content_length))
-    return body
+    size = _size_of(response, expected)
+    check_length(path, len(body), size)
+    return Answer(path, body, len(body), response.headers.get("ETag"), is_whole=True)
 
 
-async def receive_range(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, size: int | None) -> bytes:
+async def receive_range(
+    response: aiohttp.ClientResponse, path: str, wanted: ByteRange, expected: Expected | None
+) -> Answer:
     """Return a part of a file; where the server sent all of it, the part is cut out here."""
     if response.status == OK:
-        return await _cut(response, path, wanted, size)
-    got = _range_of(response, path, size)
+        return await _cut(response, path, wanted, expected)
+    got = range_of(response, path, expected)
     if (got.start, got.end) != wanted.within(got.size):
         raise TransferBrokenError(
             f"Bytes {got.start} to {got.end} of {shown(path)} arrived, which are not those asked for."
         )
     body = await response.read()
-    _check_length(path, len(body), got.end - got.start)
-    return body
+    check_length(path, len(body), got.end - got.start)
+    return Answer(path, body, got.size, response.headers.get("ETag"), is_whole=len(body) == got.size)
 
 
-async def _cut(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, size: int | None) -> bytes:
-    _check_whole(response, path, size)
-    total = _first_known(size, response.content_length)
+async def _cut(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, expected: Expected | None) -> Answer:
+    check_whole(response, path, expected)
+    total, etag = _size_of(response, expected), response.headers.get("ETag")
     if total is None:
-        body = await response.read()
-        start, end = wanted.within(len(body))
-        return body[start:end]
+        whole = await response.read()
+        start, end = wanted.within(len(whole))
+        return Answer(path, whole[start:end], len(whole), etag, is_whole=(start, end) == (0, len(whole)))
     start, end = wanted.within(total)
     kept, position = bytearray(), 0
     # Only the part is kept: the whole may be far larger than memory.
@@ -52,103 +107,37 @@ async def _cut(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, s
         position += len(piece)
         if position >= end:
             break
-    _check_length(path, len(kept), max(end - start, 0))
-    return bytes(kept)
+    check_length(path, len(kept), max(end - start, 0))
+    return Answer(path, bytes(kept), total, etag, is_whole=(start, end) == (0, total))
 
 
-def _range_of(response: aiohttp.ClientResponse, path: str, size: int | None) -> ContentRange:
+def range_of(response: aiohttp.ClientResponse, path: str, expected: Expected | None) -> ContentRange:
+    """Return which part an answer says that it is."""
     got = parse_content_range(response.headers.get("Content-Range"))
     if got is None:
         raise TransferBrokenError(f"A part of {shown(path)} arrived without saying which.")
-    if size is not None and got.size != size:
-        raise TransferBrokenError(f"{shown(path)} has {got.size} bytes in the store and {size} in the manifest.")
+    if expected is not None:
+        check_size(path, got.size, expected)
     return got
 
 
-def _check_whole(response: aiohttp.ClientResponse, path: str, size: int | None) -> None:
+def check_whole(response: aiohttp.ClientResponse, path: str, expected: Expected | None) -> None:
+    """Hold that an answer is a whole file, and of the expected length as far as it says so."""
     if response.status == PARTIAL:
         raise TransferBrokenError(f"Only a part of {shown(path)} arrived, although all of it was asked for.")
     length = response.content_length
-    if size is not None and length is not None and length != size:
-        raise TransferBrokenError(f"{shown(path)} has {length} bytes in the store and {size} in the manifest.")
+    if expected is not None and length is not None:
+        check_size(path, length, expected)
     chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
-    if size is None and length is None and not chunked:
+    if expected is None and length is None and not chunked:
         raise TransferBrokenError(f"Nothing says how long {shown(path)} is, so it might arrive cut short unnoticed.")
 
 
-def _check_length(path: str, length: int, expected: int | None) -> None:
+def check_length(path: str, length: int, expected: int | None) -> None:
+    """Hold that as many bytes arrived as were to come."""
     if expected is not None and length != expected:
         raise TransferBrokenError(f"{length} of {expected} bytes of {shown(path)} arrived; try again.")
 
 
-def _first_known(*sizes: int | None) -> int | None:
-    return next((size for size in sizes if size is not None), None)
-
-
-class PartialFile:
-    """A download that is written beside its target and takes its name once it is whole.
-
-    It holds at most `CHUNK` bytes in memory, and goes on where it was broken off if the file is still the same.
-
-    Parameters
-    ----------
-    target
-        Where the file is to be; its directory exists.
-    path
-        The file's path in the publication.
-    size
-        The manifest's size in bytes, where it is known.
-    on_bytes
-        Called with the number of bytes that are done, and that there are.
-    """
-
-    def __init__(
-        self, target: Path, path: str, size: int | None, on_bytes: Callable[[int, int | None], None] | None = None
-    ) -> None:
-        self._target, self._path, self._size = target, path, size
-        self._on_bytes = on_bytes or (lambda _done, _total: None)
-        # Cut, because with its ending a name may be longer than the 255 bytes that a file system takes.
-        self._partial = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.partial")
-        self._etag = ""
-        self._file: BinaryIO
-
-    def __enter__(self) -> Self:
-        self._file = self._partial.open("xb")
-        return self
-
-    def __exit__(self, kind: object, *_rest: object) -> None:
-        self._file.close()
-        if kind is None:
-            self._partial.replace(self._target)
-        else:
-            self._partial.unlink(missing_ok=True)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What to ask for: the rest, if there is a beginning that is known to belong to the same file."""
-        done = self._file.tell()
-        return {"Range": f"bytes={done}-", "If-Range": self._etag} if done and self._etag else {}
-
-    async def receive(self, response: aiohttp.ClientResponse) -> None:
-        """Write an answer's body, behind what is there or, if the server sends everything, from the beginning."""
-        total = self._resume(response) if response.status == PARTIAL else self._restart(response)
-        async for piece in response.content.iter_chunked(CHUNK):
-            self._file.write(piece)
-            self._on_bytes(self._file.tell(), total)
-        _check_length(self._path, self._file.tell(), total)
-
-    def _restart(self, response: aiohttp.ClientResponse) -> int | None:
-        _check_whole(response, self._path, self._size)
-        self._file.seek(0)
-        self._file.truncate()
-        etag = response.headers.get("ETag", "")
-        # A weak one does not promise the same bytes (RFC 9110 §13.1.5).
-        self._etag = "" if etag.startswith("W/") else etag
-        return _first_known(self._size, response.content_length)
-
-    def _resume(self, response: aiohttp.ClientResponse) -> int:
-        got = _range_of(response, self._path, self._size)
-        if (got.start, got.end) != (self._file.tell(), got.size):
-            self._etag = ""
-            raise TransferBrokenError(f"The rest of {shown(self._path)} was asked for, and something else arrived.")
-        return got.size
+def _size_of(response: aiohttp.ClientResponse, expected: Expected | None) -> int | None:
+    return response.content_length if expected is None else expected.size

@@ -1,30 +1,29 @@
-"""What a completed execution has published, ready to be read."""
+"""What a completed execution has published, ready to be read: by those who block, and by those who await."""
 
-from collections.abc import Mapping
-from datetime import datetime
-from functools import cached_property
-from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import wait
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from wildcast._api import Api, listed_files
 from wildcast._download import target_below
-from wildcast._errors import DatasetError
-from wildcast._retry import Retry
-from wildcast._sources import ApiSource, ServerSource, UrlSource, link_of
-from wildcast.contract.manifest import Dataset
-from wildcast.contract.wire import OutputFile, ResultMetadata
+from wildcast._errors import UnsupportedError
+from wildcast._opening import check_dask, concatenate, open_dataset, open_datatree, open_many
+from wildcast._progress import Progress
+from wildcast._result_base import ResultBase, find_datasets, member_names
+from wildcast.contract.naming import quote_key
+from wildcast.contract.wire import SignedAnswer
 
 if TYPE_CHECKING:
     import xarray as xr
-    from fsspec.mapping import FSMap
 
-    from wildcast._filesystem import SignedFileSystem
+T = TypeVar("T")
 
-_NETCDF = (".nc", ".nc4")
+__all__ = ["AsyncResult", "Result", "find_datasets"]
 
 
-class Result:
+class Result(ResultBase):
     """The files of a completed execution, and how to open them. `Execution.wait` makes it.
 
     Parameters
@@ -41,76 +40,55 @@ class Result:
         How often, and how soon, reading a file is tried again.
     """
 
-    def __init__(
-        self,
-        api: Api,
-        workflow: str,
-        metadata: ResultMetadata,
-        *,
-        timeout: float = 60.0,
-        retry: Retry | None = None,
-    ) -> None:
-        self._api, self._workflow = api, workflow
-        self._reading: dict[str, Any] = {"timeout": timeout, "retry": retry}
-        self.metadata = metadata
+    def sign(self, path: str | None = None, expires_in: float | None = None, ip: str | None = None) -> str:
+        """Ask the API for a URL of one file, of a directory, or of the result; it is a secret until it ends.
 
-    def __repr__(self) -> str:
-        datasets = ", ".join(dataset.path or "." for dataset in self.datasets)
-        size = sum(file.size for file in self.files)
-        return (
-            f"Result({self.metadata.request_id!r}, {len(self.files)} files, {size} bytes, "
-            f"datasets=[{datasets}], expires_at={self.expires_at})"
-        )
+        Parameters
+        ----------
+        path
+            One of `paths`, or a directory, whose URL ends with a star; None for the result.
+        expires_in
+            Seconds until it ends; as long as the server signs for if None.
+        ip
+            An IPv4 address or network that alone may use it.
 
-    @property
-    def files(self) -> tuple[OutputFile, ...]:
-        """Every file with its size in bytes; paths begin with the execution's id."""
-        return self.metadata.output_files
+        Raises
+        ------
+        UnsupportedError
+            If the server signs nothing on request and what is asked for cannot be had from `signed_url` either.
+        ApiError
+            If it signs nothing for this, or does not answer.
+        """
+        relative = None if path is None else self._relative(path.strip("/"))
+        try:
+            signed = self._signed(path=relative, expires_in=expires_in, ip=ip)
+        except UnsupportedError:
+            # Earth2Studio's server: the wildcard URL covers each file, for as long as it lasts.
+            if relative is None or expires_in is not None or ip is not None or self.signed_url is None:
+                raise
+            return self.signed_url.replace("/*?", f"/{quote_key(relative)}?", 1)
+        return signed.url or ""
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Every file's path relative to the result, as `download`, `fs` and `mapper` take it."""
-        return tuple(self._relative(file.path) for file in self.files)
+    def cookies(self, expires_in: float | None = None, ip: str | None = None) -> dict[str, str]:
+        """Ask the API for CloudFront's signed cookies, by which plain tools read a whole result.
 
-    @property
-    def signed_url(self) -> str | None:
-        """The newest signed URL for all files; a secret until it ends. None where the API serves the files."""
-        if self.metadata.signed_url is None or self.metadata.storage_type == "server":
-            return None
-        url = self._source.current()
-        return f"{url.base}/*?{url.query}"
+        They are a secret until they end. A tool sends them as one header, ``Cookie: <name>=<value>; …``; for fsspec's
+        own HTTP filesystem that is ``storage_options={"headers": {"Cookie": …}}``.
 
-    @property
-    def expires_at(self) -> datetime | None:
-        """When `signed_url` ends, in UTC; reading renews it before."""
-        if self.signed_url is None:
-            return None
-        return self._source.current().expires_at
+        Parameters
+        ----------
+        expires_in, ip
+            As for `sign`.
 
-    @cached_property
-    def datasets(self) -> tuple[Dataset, ...]:
-        """What `open_dataset` can open: zarr stores and netCDF files."""
-        return self.metadata.datasets or find_datasets(self.paths)
+        Raises
+        ------
+        ApiError
+            If the server signs nothing, or does not answer.
+        """
+        return self._signed(expires_in=expires_in, ip=ip, kind="cookies").cookies or {}
 
-    @cached_property
-    def _source(self) -> UrlSource:
-        metadata = self.metadata
-        if metadata.storage_type == "server":
-            return ServerSource(self._api, self._workflow, metadata.request_id)
-        return ApiSource(self._api, self._workflow, metadata.request_id, link_of(metadata))
-
-    @cached_property
-    def fs(self) -> "SignedFileSystem":
-        """The files as an fsspec filesystem; its URL is renewed while it is read."""
-        from wildcast._filesystem import SignedFileSystem
-
-        return SignedFileSystem(self._source, files=listed_files(self.metadata), **self._reading)
-
-    def mapper(self, path: str = "") -> "FSMap":
-        """Map the keys below `path`, such as those of a zarr store, to their bytes."""
-        from fsspec.mapping import FSMap
-
-        return FSMap(self._relative(path.strip("/")), self.fs)
+    def _signed(self, **wanted: Any) -> SignedAnswer:
+        return self._api.sign(self._workflow, self.metadata.request_id, **wanted)
 
     def open_dataset(self, name: str | None = None, **kwargs: Any) -> "xr.Dataset":
         """Open a dataset lazily: values are read when they are used.
@@ -126,26 +104,114 @@ class Result:
         ------
         DatasetError
             If there is no such dataset, or several and none is named.
+        UnsafeDataError
+            If it can only be decoded by running code that it brings along.
         ReadError
             If it cannot be read.
         ImportError
             If it is a netCDF file and the extra ``netcdf`` is not installed.
         """
-        import xarray as xr
+        return open_dataset(self.fs, self._dataset(name), kwargs)
 
-        dataset = self._dataset(name)
-        if dataset.format == "netcdf":
-            _check_netcdf(kwargs)
-            return xr.open_dataset(self.fs.open(dataset.path), **{"engine": "h5netcdf", **kwargs})
-        options = {
-            "engine": "zarr",
-            "consolidated": True,
-            "zarr_format": 2 if dataset.format == "zarr2" else 3,
-            "group": dataset.group or None,
-        }
-        return xr.open_dataset(self.mapper(dataset.path), **{**options, **kwargs})
+    def open_datatree(self, name: str | None = None, **kwargs: Any) -> "xr.DataTree":
+        """Open a dataset with all its groups, as lazily; `open_dataset` says what there is to say.
 
-    def download(self, path: str, dest: str | Path = ".") -> Path:
+        Parameters
+        ----------
+        name
+            As for `open_dataset`.
+        **kwargs
+            For ``xarray.open_datatree``.
+        """
+        return open_datatree(self.fs, self._dataset(name), kwargs)
+
+    def open_datasets(self, names: Iterable[str] | None = None, **kwargs: Any) -> "dict[str, xr.Dataset]":
+        """Open several datasets at once, lazily; return them by their paths.
+
+        Parameters
+        ----------
+        names
+            Which ones, as `open_dataset` takes them; all if None.
+        **kwargs
+            For ``xarray.open_dataset``, the same for each.
+        """
+        found = self.datasets if names is None else [self._dataset(name) for name in names]
+        return open_many({dataset.path: partial(open_dataset, self.fs, dataset, kwargs) for dataset in found})
+
+    def open_ensemble(self, names: Iterable[str] | None = None, dim: str = "member", **kwargs: Any) -> "xr.Dataset":
+        """Open several datasets of the same form as one, along a new dimension, lazily with dask.
+
+        Parameters
+        ----------
+        names
+            Which ones, as `open_dataset` takes them; all if None.
+        dim
+            The new dimension. Its coordinate has the datasets' names, without directories and endings where that is
+            enough to tell them apart.
+        **kwargs
+            For ``xarray.open_dataset``, the same for each; ``chunks`` is ``"auto"`` if it is not given.
+
+        Raises
+        ------
+        DatasetError
+            If there are none.
+        ImportError
+            If dask is not installed.
+        ValueError
+            If their coordinates differ.
+        """
+        check_dask()
+        if not self.datasets:
+            self._dataset(None)
+        datasets = self.open_datasets(names, **{"chunks": "auto", **kwargs})
+        return concatenate(datasets, member_names(datasets), dim)
+
+    def download(
+        self,
+        dest: str | Path = ".",
+        pattern: str | None = None,
+        *,
+        progress: Progress = "auto",
+        overwrite: bool = True,
+    ) -> list[Path]:
+        """Write files to disk, many at a time; each appears there whole, with the manifest's checksum, or not at all.
+
+        What is there already, and right, is left alone. A run that was killed is gone on with by the next one, large
+        files in their middle. From a server without manifests a file is judged by its size alone.
+
+        Parameters
+        ----------
+        dest
+            The directory to write below; a file's path in the result is kept.
+        pattern
+            One of `paths`, a directory, or a glob: ``*`` and ``?`` within a name, ``**`` over directories. Everything
+            if None.
+        progress
+            Whether to draw a bar; ``"auto"``: on a terminal and in a notebook.
+        overwrite
+            Whether a file that is there and differs is replaced; otherwise nothing is downloaded.
+
+        Returns
+        -------
+        list[Path]
+            Where the files are, in the order of their paths.
+
+        Raises
+        ------
+        MissingFileError
+            If `pattern` names nothing.
+        UnsafePathError
+            If a file would be written outside `dest`.
+        DiskFullError
+            If there is less space than is needed.
+        FileExistsError
+            If a file that differs is there, and is not to be overwritten.
+        ReadError
+            If a file cannot be read.
+        """
+        return self._blocking(_download(self, dest, pattern, progress, overwrite))
+
+    def download_file(self, path: str, dest: str | Path = ".") -> Path:
         """Write one file to disk, streamed; it appears there whole or not at all.
 
         Parameters
@@ -169,51 +235,99 @@ class Result:
         """
         relative = self._relative(path)
         target = target_below(Path(dest), relative)
-        self.fs.get_file(relative, str(target))
+        self._blocking(self.fs._reader.download(relative, target))  # noqa: SLF001 - its own filesystem
         return target
 
-    def _relative(self, path: str) -> str:
-        return path.removeprefix(f"{self.metadata.request_id}/")
-
-    def _dataset(self, name: str | None) -> Dataset:
-        if name is None:
-            found = self.datasets
-        else:
-            exact = [dataset for dataset in self.datasets if dataset.path == self._relative(name.strip("/"))]
-            found = tuple(exact or [dataset for dataset in self.datasets if name in _short_names(dataset)])
-        if len(found) == 1:
-            return found[0]
-        if not self.datasets:
-            raise DatasetError(
-                f"{self.metadata.request_id} has neither a zarr store nor a netCDF file to open; see its `paths`."
-            )
-        there = ", ".join(repr(dataset.path) for dataset in self.datasets)
-        wanted = "a dataset" if name is None else repr(name)
-        problem = "is not there" if not found else "could be any of several"
-        raise DatasetError(f"{wanted} of {self.metadata.request_id} {problem}; name one of: {there}.")
+    def _blocking(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self.fs.loop)
+        try:
+            # In slices, because on Windows nothing interrupts a wait without end.
+            while not wait([future], timeout=1).done:
+                pass
+            return future.result()
+        except BaseException:
+            # Ctrl-C ends the download, and not only the waiting for it.
+            future.cancel()
+            raise
 
 
-def _short_names(dataset: Dataset) -> tuple[str, str]:
-    path = PurePosixPath(dataset.path)
-    return path.name, path.stem
+class AsyncResult(ResultBase):
+    """The files of a completed execution, for those who await: as `Result`, whose methods say what each does.
+
+    Downloads run in the caller's event loop, and all else that waits in a thread; the loop is never blocked. Values of
+    a dataset that was opened are read when they are used, and that blocks: use them in a thread, or after
+    ``await dataset.load_async()``.
+
+    Parameters
+    ----------
+    api
+        As for `Result`: the one that blocks, for the threads.
+    workflow
+        The workflow's name.
+    metadata
+        What the API says about the result.
+    timeout, retry
+        As for `Result`.
+    """
+
+    async def sign(self, path: str | None = None, expires_in: float | None = None, ip: str | None = None) -> str:
+        """Ask the API for a URL; as `Result.sign`."""
+        return await asyncio.to_thread(self.blocking.sign, path, expires_in, ip)
+
+    async def cookies(self, expires_in: float | None = None, ip: str | None = None) -> dict[str, str]:
+        """Ask the API for signed cookies; as `Result.cookies`."""
+        return await asyncio.to_thread(self.blocking.cookies, expires_in, ip)
+
+    async def open_dataset(self, name: str | None = None, **kwargs: Any) -> "xr.Dataset":
+        """Open a dataset lazily; as `Result.open_dataset`."""
+        return await asyncio.to_thread(self.blocking.open_dataset, name, **kwargs)
+
+    async def open_datatree(self, name: str | None = None, **kwargs: Any) -> "xr.DataTree":
+        """Open a dataset with all its groups; as `Result.open_datatree`."""
+        return await asyncio.to_thread(self.blocking.open_datatree, name, **kwargs)
+
+    async def open_datasets(self, names: Iterable[str] | None = None, **kwargs: Any) -> "dict[str, xr.Dataset]":
+        """Open several datasets at once; as `Result.open_datasets`."""
+        return await asyncio.to_thread(self.blocking.open_datasets, names, **kwargs)
+
+    async def open_ensemble(
+        self, names: Iterable[str] | None = None, dim: str = "member", **kwargs: Any
+    ) -> "xr.Dataset":
+        """Open several datasets as one; as `Result.open_ensemble`."""
+        return await asyncio.to_thread(self.blocking.open_ensemble, names, dim, **kwargs)
+
+    async def download(
+        self,
+        dest: str | Path = ".",
+        pattern: str | None = None,
+        *,
+        progress: Progress = "auto",
+        overwrite: bool = True,
+    ) -> list[Path]:
+        """Write files to disk; as `Result.download`. To cancel the task ends it, and the next call goes on with it."""
+        return await _download(self, dest, pattern, progress, overwrite)
+
+    async def download_file(self, path: str, dest: str | Path = ".") -> Path:
+        """Write one file to disk; as `Result.download_file`."""
+        relative = self._relative(path)
+        target = await asyncio.to_thread(target_below, Path(dest), relative)
+        await self.fs._reader.download(relative, target)  # noqa: SLF001 - its own filesystem
+        return target
+
+    @property
+    def blocking(self) -> Result:
+        """The same result for those who block, such as a thread; it shares the filesystem."""
+        result = Result(self._api, self._workflow, self.metadata, **self._reading)
+        result.fs = self.fs
+        return result
 
 
-def find_datasets(paths: tuple[str, ...]) -> tuple[Dataset, ...]:
-    """Find the datasets among the files of a server that does not name them, in the order of their paths."""
-    found: dict[str, Dataset] = {}
-    for path in sorted(paths):
-        store, zarr, _ = path.partition(".zarr/")
-        if zarr:
-            store += ".zarr"
-            version3 = f"{store}/zarr.json" in paths if store not in found else False
-            found.setdefault(store, Dataset(path=store, format="zarr3" if version3 else "zarr2"))
-        elif path.endswith(_NETCDF):
-            found[path] = Dataset(path=path, format="netcdf")
-    return tuple(found.values())
+async def _download(
+    result: ResultBase, dest: str | Path, pattern: str | None, progress: Progress, overwrite: bool
+) -> list[Path]:
+    from wildcast._downloading import Bar, Download
 
-
-def _check_netcdf(options: Mapping[str, Any]) -> None:
-    if options.get("engine", "h5netcdf") == "h5netcdf" and not (find_spec("h5netcdf") and find_spec("h5py")):
-        raise ImportError(
-            "A netCDF file needs h5netcdf and h5py: install the extra, with pip install 'wildcast[netcdf]'."
-        )
+    relative = None if pattern is None else result._relative(pattern)  # noqa: SLF001 - of this module's classes
+    with Bar(result.metadata.request_id, progress) as bar:
+        download = Download(result.fs._reader, bar, overwrite=overwrite)  # noqa: SLF001 - its own filesystem
+        return await download.run(Path(dest), relative)

@@ -8,7 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from wildcast._errors import ApiError, InvalidUrlError, ResultChangedError, UnexpectedAnswerError
+from wildcast._errors import (
+    ApiError,
+    InvalidUrlError,
+    ResultChangedError,
+    UnexpectedAnswerError,
+    UnknownExecutionError,
+    UnsupportedError,
+)
 from wildcast.contract.naming import quote_key
 from wildcast.contract.policy import SignedUrl, parse_signed_url
 from wildcast.contract.wire import ResultMetadata
@@ -36,6 +43,24 @@ class UrlSource(ABC):
         """Return the URL as it is known, at once."""
 
     @property
+    def name(self) -> str:
+        """A name for the publication without signature, known without asking anybody."""
+        return self.base
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the URL is known; `prepare` asks for it otherwise."""
+        return True
+
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to find out
+        """Find out what the other members tell; may wait for the network."""
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """What opens the publication again in another process; empty where that would be a secret."""
+        return {}
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """What goes along with each request."""
         return {}
@@ -61,6 +86,10 @@ class UrlSource(ABC):
 
     def files(self) -> Mapping[str, int] | None:
         """Return the files and their sizes as the API knows them, or None; may wait for the network."""
+        return None
+
+    def manifest(self) -> bytes | None:
+        """Return the manifest as the API has it, or None; may wait for the network."""
         return None
 
     def __repr__(self) -> str:
@@ -138,6 +167,11 @@ class ApiSource(UrlSource):
     def base(self) -> str:
         """The prefix's URL."""
         return self._url.base
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """Server, workflow and execution."""
+        return {"server": self._api.base_url, "workflow": self._workflow, "execution": self._execution_id}
 
     @property
     def expects_listing(self) -> bool:
@@ -221,6 +255,11 @@ class ServerSource(UrlSource):
         return self._url.base
 
     @property
+    def storage_options(self) -> dict[str, str]:
+        """Server, workflow and execution."""
+        return {"server": self._api.base_url, "workflow": self._workflow, "execution": self._execution_id}
+
+    @property
     def expects_listing(self) -> bool:
         """Always: the API has said that it has results."""
         return True
@@ -242,6 +281,13 @@ class ServerSource(UrlSource):
     def files(self) -> Mapping[str, int] | None:
         """Return the files that the API lists."""
         return self._api.listing(self._workflow, self._execution_id)
+
+    def manifest(self) -> bytes | None:
+        """Return the manifest; None of a server that has none."""
+        try:
+            return self._api.manifest(self._workflow, self._execution_id)
+        except (UnsupportedError, UnknownExecutionError):
+            return None
 
 
 def parse(signed_url: str) -> SignedUrl:

@@ -5,6 +5,7 @@ What an answer means is settled here once (Amazon CloudFront's and S3's answers;
 ======================================  ==========================================================
 404                                     `MissingFileError`; the filesystem asks the manifest about it
 400, 401, 403, 410 of the API           `AccessRefusedError` with the API's own sentence
+403 of the store behind a CDN           `OriginRefusedError`, which no other URL would change
 401, 403 of a CDN                       renewed and repeated once, then `AccessRefusedError` or `UrlExpiredError`
 416 to a range                          `RangeNotSatisfiableError`
 408, 425, 429, 5xx, a broken network    repeated, then `StoreUnavailableError`
@@ -25,6 +26,7 @@ from wildcast._errors import (
     AccessRefusedError,
     ApiError,
     MissingFileError,
+    OriginRefusedError,
     RangeNotSatisfiableError,
     ReadError,
     StoreUnavailableError,
@@ -48,7 +50,8 @@ NOT_SATISFIABLE = 416
 _TRANSIENT = frozenset({408, 425, 429})
 _SERVER_ERRORS = range(500, 600)
 _REDIRECTS = range(300, 400)
-_REFUSES = frozenset({401, 403})
+_FORBIDDEN = 403
+_REFUSES = frozenset({401, _FORBIDDEN})
 _API_REFUSES = _REFUSES | {400, 410}
 """The API's answers for results that it gives nobody any more, as those that have expired, or not to this caller."""
 
@@ -78,7 +81,7 @@ class Transport:
         self._source = source
         self._retry = retry
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=timeout)
-        self._proxy = proxy_for(source.base)
+        self._proxies: dict[str, str | None] = {}
         self._renewing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     async def request(
@@ -99,7 +102,7 @@ class Transport:
             try:
                 return await self._attempt(link, path, receive, method, dict(headers()))
             except AccessRefusedError as refusal:
-                if renewed or not await self._renew_after(refusal, link):
+                if renewed or isinstance(refusal, OriginRefusedError) or not await self._renew_after(refusal, link):
                     raise
                 renewed = True
             except (StoreUnavailableError, TransferBrokenError) as error:
@@ -107,6 +110,17 @@ class Transport:
                 if not self._retry.allows(failures):
                     raise
                 await asyncio.sleep(self._retry.pause(failures, getattr(error, "retry_after", None)))
+
+    def _proxy(self, base: str) -> str | None:
+        # To ask the environment takes a third of a small request.
+        if base not in self._proxies:
+            self._proxies[base] = proxy_for(base)
+        return self._proxies[base]
+
+    async def prepare(self) -> None:
+        """Have the source know what it must ask for."""
+        if not self._source.is_ready:
+            await asyncio.to_thread(self._source.prepare)
 
     async def _attempt(
         self, link: SignedUrl, path: str, receive: Receive[T], method: str, headers: dict[str, str]
@@ -117,13 +131,16 @@ class Transport:
             headers={**headers, **self._source.headers},
             allow_redirects=False,
             timeout=self._timeout,
-            proxy=self._proxy,
+            proxy=self._proxy(link.base),
         )
         # No cause: aiohttp's own texts and objects carry the URL with its signature.
         try:
             async with request as response:
                 if response.status not in (OK, PARTIAL):
-                    said = await _sentence_of(response) if self._source.is_api else None
+                    body = await _body_of(response) if self._source.is_api or response.status == _FORBIDDEN else b""
+                    if not self._source.is_api and _is_of_s3(response, body):
+                        raise _refused_by_origin(path, link)
+                    said = short_sentence(body) or "" if self._source.is_api else None
                     error = _failure(response, path, link, said, ranged="Range" in headers)
                     error.status = response.status
                     raise error
@@ -140,6 +157,7 @@ class Transport:
             ) from None
 
     async def _fresh_link(self) -> SignedUrl:
+        await self.prepare()
         link = self._source.current()
         if not self._source.is_due():
             return link
@@ -170,14 +188,31 @@ def url_of(link: SignedUrl, path: str) -> URL:
     return URL(f"{link.base.rstrip('/')}/{quote_key(path)}{query}", encoded=True)
 
 
-async def _sentence_of(response: aiohttp.ClientResponse) -> str:
-    """Return what the API says is wrong; nothing where something else answers in its place."""
+async def _body_of(response: aiohttp.ClientResponse) -> bytes:
+    """Return an error's body; nothing of one that is too long to be what is looked for."""
     body = bytearray()
     async for piece in response.content.iter_chunked(LONGEST_BODY):
         body += piece
         if len(body) > LONGEST_BODY:
-            return ""
-    return short_sentence(bytes(body)) or ""
+            return b""
+    return bytes(body)
+
+
+def _is_of_s3(response: aiohttp.ClientResponse, body: bytes) -> bool:
+    """Whether S3 behind the CDN has refused: it names itself, or its request in the body. CloudFront does neither."""
+    if response.status != _FORBIDDEN:
+        return False
+    return "AmazonS3" in response.headers.getall("Server", ()) or (b"<RequestId>" in body and b"<HostId>" in body)
+
+
+def _refused_by_origin(path: str, link: SignedUrl) -> OriginRefusedError:
+    error = OriginRefusedError(
+        f"{_where(link)} took the signature, and the store behind it refused {shown(path)} ({_FORBIDDEN}): it is "
+        "missing, or the CDN may not read it. Grant the CDN s3:GetObject and s3:ListBucket on the bucket: then the "
+        "two differ."
+    )
+    error.status = _FORBIDDEN
+    return error
 
 
 def _failure(

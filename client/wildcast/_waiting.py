@@ -3,9 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
-T = TypeVar("T")
+from wildcast._flows import Flow, Sleep, T
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
@@ -23,7 +22,7 @@ def pauses(longest: float = LONGEST_PAUSE) -> Iterator[float]:
         pause = min(pause * 1.5, longest)
 
 
-def patiently(ask: Callable[[], T], is_outage: Callable[[Exception], bool], deadline: float | None) -> T:
+def patient(ask: Callable[[], Flow[T]], is_outage: Callable[[Exception], bool], deadline: float | None) -> Flow[T]:
     """Return what `ask` returns, asked again for as long as `PATIENCE` and the deadline allow.
 
     Parameters
@@ -39,12 +38,31 @@ def patiently(ask: Callable[[], T], is_outage: Callable[[Exception], bool], dead
     further = pauses()
     while True:
         try:
-            return ask()
+            return (yield from ask())
         except Exception as error:
             left = give_up - time.monotonic()
             if left <= 0 or not is_outage(error):
                 raise
-        time.sleep(min(next(further), left))
+            asked = getattr(error, "retry_after", None) or 0.0
+        yield Sleep(min(max(next(further), asked), left))
+
+
+def patiently(ask: Callable[[], T], is_outage: Callable[[Exception], bool], deadline: float | None) -> T:
+    """Do what `patient` does, for what blocks."""
+
+    def asked() -> Flow[T]:
+        return ask()
+        yield  # a flow without steps is a generator all the same
+
+    flow = patient(asked, is_outage, deadline)
+    while True:
+        try:
+            step = next(flow)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        if isinstance(step, Sleep):
+            time.sleep(step.seconds)
 
 
 def naming(sentence: str, execution_id: str) -> str:

@@ -62,7 +62,7 @@ def published(streaming):
 def test_every_byte_is_the_workflows(published, tmp_path):
     """A file of many small pieces, which took several parts, is what was written."""
     _, result = published
-    data = result.download("raw/field.bin", tmp_path).read_bytes()
+    data = result.download_file("raw/field.bin", tmp_path).read_bytes()
     assert data == b"".join(number.to_bytes(4, "little") * 5000 for number in range(PIECES))
 
 
@@ -71,7 +71,7 @@ def test_the_datasets_open_with_xarray(published, tmp_path):
     _, result = published
     with result.open_dataset("forecast.zarr") as opened:
         xr.testing.assert_identical(opened.load(), dataset())
-    file = result.download("forecast.nc", tmp_path)
+    file = result.download_file("forecast.nc", tmp_path)
     with xr.open_dataset(file, engine="h5netcdf") as opened:
         xr.testing.assert_identical(opened.load(), dataset().isel(time=slice(3)))
 

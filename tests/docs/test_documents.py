@@ -94,7 +94,16 @@ def test_readme_runs_as_written(language, serving, tmp_path):
     )
     done = subprocess.run(command, cwd=tmp_path, env=serving, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    expected = {"bash": ["netcdf_to_zarr", '"zarr_format"', "/outputs/my-results/*?Policy="], "python": [" K\n"]}
+    expected = {
+        "bash": [
+            "netcdf_to_zarr",
+            '"zarr_format"',
+            "/outputs/my-results/*?Policy=",
+            "<xarray.Dataset>",
+            "last-year.png",
+        ],
+        "python": [" K\n"],
+    }
     assert [words for words in expected[language] if words not in done.stdout] == []
 
 
@@ -119,13 +128,30 @@ def test_readmes_workflow_runs_as_a_workflow(tmp_path):
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if d.parent.name == "docs"], ids=name_of)
-def test_python_blocks_of_the_docs_run(document, tmp_path):
-    """The blocks of one document run in order, in one interpreter, with warnings as errors."""
-    text = joined(document, "python")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", text], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+def test_python_blocks_of_the_docs_run(document, tmp_path, request):
+    """The blocks of one document run in order, in one interpreter, with warnings as errors, and a server if need be."""
+    text, environment = joined(document, "python"), None
+    if "http://127.0.0.1:8000" in text:
+        environment = request.getfixturevalue("serving") | {"HOME": str(tmp_path)}
+        text = as_served(text, environment)
+    command = [sys.executable, "-W", "error", "-c", text]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_command_lines_lines_run(serving, tmp_path):
+    """What `docs/command-line.md` types works, one line after the other, and says nothing wrong."""
+    text = as_served(joined(ROOT / "docs/command-line.md", "bash"), serving)
+    environment = serving | {"HOME": str(tmp_path), "PYTHONWARNINGS": "error"}
+    command = ["bash", "-eu", "-c", text]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Error" not in done.stderr
+    expected = ["PARAMETER", "<xarray.Dataset>", "shallow_water.zarr/", "vorticity.png", '"attributes"']
+    assert [words for words in expected if words not in done.stdout] == []
+    assert (tmp_path / "vorticity.png").read_bytes().startswith(b"\x89PNG")
 
 
 @every_document
@@ -153,14 +179,20 @@ def private_key() -> str:
 
 @every_document
 def test_console_blocks_name_make_targets_and_commands_that_exist(document):
-    """`make x` is in the Makefile, and `wildcast-server x` is a command."""
+    """`make x` is in the Makefile, and `wildcast-server x` and `wildcast x` are commands."""
+    from wildcast.cli.program import COMMANDS
     from wildcast_server.cli.commands import cli
 
-    console = joined(document, "console") + "\n".join(re.findall(r"`([^`\n]+)`", document.read_text(encoding="utf-8")))
+    console = (
+        joined(document, "console")
+        + joined(document, "bash")
+        + "\n".join(re.findall(r"`([^`\n]+)`", document.read_text(encoding="utf-8")))
+    )
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     made = {word for line in re.findall(r"\bmake ((?:[a-z0-9-]+ ?)+)", console) for word in line.split()}
     assert made <= targets
     assert set(re.findall(r"wildcast-server ([a-z]+)", console)) <= set(cli.commands)
+    assert set(re.findall(r"(?<![\w/.=-])(?<!install )wildcast ([a-z]+)", console)) <= set(COMMANDS)
 
 
 def test_every_command_is_documented():
@@ -169,6 +201,22 @@ def test_every_command_is_documented():
 
     text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
     assert [name for name in cli.commands if f"wildcast-server {name}" not in text] == []
+
+
+def test_every_command_and_option_of_the_client_is_documented():
+    """The table names each command of `wildcast`, and on its line each option that it has."""
+    import click
+
+    from wildcast.cli.program import COMMANDS, cli
+
+    text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8").split("## Commands")[1].split("\n## ")[0]
+    context = click.Context(cli)
+    shared = {word for option in cli.params for word in option.opts}
+    assert {word for word in shared if f"`{word}`" in text} | {"--version"} == shared
+    for name in COMMANDS:
+        [line] = [line for line in text.splitlines() if re.match(rf"\| `wildcast {name}[` ]", line)]
+        options = {word for each in cli.get_command(context, name).params for word in each.opts if word[0] == "-"}
+        assert {word for word in options - shared if f"`{word}`" not in line} == set(), name
 
 
 @every_document

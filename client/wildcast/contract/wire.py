@@ -215,6 +215,28 @@ class Deliveries(msgspec.Struct, frozen=True, kw_only=True):
     deliveries: tuple[DeliveryStatus, ...]
 
 
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server is."""
+
+    status: str
+    """``healthy`` or ``unhealthy``."""
+    timestamp: datetime | None = None
+    error: str | None = None
+    """What cannot be used, in one sentence (ours)."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it takes requests."""
+        return self.status == "healthy"
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """The last event of a stream of them (ours)."""
+
+    status: ExecutionStatus
+    error_message: str | None
+
+
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a request for results that are not there yet."""
 

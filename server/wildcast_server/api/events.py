@@ -9,6 +9,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
+from wildcast.contract.wire import Ended
 from wildcast_server.api.answers import FRESH
 from wildcast_server.api.documented import bytes_of, errors_of, nothing_of
 from wildcast_server.api.examples import EXECUTION, WORKFLOW
@@ -142,7 +143,7 @@ def _events(before: Standing | None, now: Standing) -> Iterator[tuple[str, Any]]
         if is_uploaded:
             yield "upload", new[PUBLICATION]
     if execution.status.is_final:
-        yield "end", {"status": execution.status, "error_message": execution.error_message}
+        yield "end", Ended(status=execution.status, error_message=execution.error_message)
 
 
 def _state(standing: Standing) -> tuple[Any, ...]:

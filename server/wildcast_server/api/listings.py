@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, HTTPException, Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
 from starlette.responses import Response
 
 from wildcast.contract.status import ExecutionStatus
@@ -29,7 +29,8 @@ DEFAULT_LIMIT = 50
 
 DESCRIPTION = """
 Lists executions as their status would be answered, the newest first. With filters, those that meet all of them:
-`status` may be given several times, and any of them is meant; `label` too, and each of them is.
+`id` and `status` may be given several times, and any of them is meant; `label` too, and each of them is. So with `id`
+alone an execution is found whose workflow is not known.
 
 Where `next_cursor` is not null there are more: send it as `cursor`, with the same filters. A page costs the same
 however far back it is, and executions that are submitted meanwhile change nothing in the pages to come.
@@ -54,12 +55,21 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("it is too far away") from None
 
 
+ExecutionId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,64}$")]
+"""Any text that every database takes; one that is no id finds nothing."""
+
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class Filters(BaseModel):
     """The query of a list."""
 
+    id: list[ExecutionId] = Field(
+        default=[],
+        max_length=MAX_LIMIT,
+        description="Any of these executions; may be repeated.",
+        examples=[["exec_1769560728_10ed9d3c"]],
+    )
     status: list[ExecutionStatus] = Field(default=[], description="Any of these; may be repeated.")
     label: list[str] = Field(
         default=[], description="`name=value`; may be repeated: each of these.", examples=[["project=storms"]]
@@ -79,6 +89,7 @@ def listing_routes(listing: ListExecutions, threads: Threads) -> APIRouter:
     async def listed(filters: Filters, workflow_name: str | None) -> Response:
         query = PageQuery(
             workflow=workflow_name,
+            ids=frozenset(filters.id),
             statuses=frozenset(filters.status),
             labels=_labels(filters.label),
             since=filters.since,
@@ -125,7 +136,8 @@ def _no_label(why: str) -> HTTPException:
 
 def _filters(query: PageQuery) -> list[Any]:
     """Return what tells one list from another; how long its pages are does not."""
-    return [query.workflow, sorted(query.statuses), sorted(query.labels.items()), query.since, query.until, query.owner]
+    several = sorted(query.ids), sorted(query.statuses), sorted(query.labels.items())
+    return [query.workflow, *several, query.since, query.until, query.owner]
 
 
 def _position(query: PageQuery, cursor: str | None) -> Position | None:

@@ -26,6 +26,7 @@ def _fits(execution: Execution, query: PageQuery) -> bool:
     return (
         query.workflow in (None, execution.workflow_name)
         and query.owner in (None, execution.owner)
+        and (not query.ids or execution.id in query.ids)
         and (not query.statuses or execution.status in query.statuses)
         and query.labels.items() <= execution.labels.items()
         and (query.since is None or execution.created_at >= query.since)

@@ -1,7 +1,7 @@
 """The query of a page of executions.
 
 A page is found by its place in an index that has the executions in the list's order, never by counting: so the last
-one costs what the first one does. The filters that pick an index are the workflow, the status and one label.
+one costs what the first one does. The filters that pick an index are the workflow, the status, the ids and one label.
 """
 
 from collections.abc import Iterator, Mapping
@@ -67,6 +67,9 @@ def _filters(query: PageQuery) -> Iterator[ColumnElement[bool]]:
         yield _E.workflow_name == query.workflow
     if query.owner is not None:
         yield _E.owner == query.owner
+    if query.ids:
+        ids = sorted(query.ids)
+        yield _E.id == ids[0] if len(ids) == 1 else _E.id.in_(ids)
     statuses = sorted(status.value for status in query.statuses)
     if statuses:
         # One status is looked up in the index that is in the list's order; several are not.

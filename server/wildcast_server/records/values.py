@@ -138,6 +138,8 @@ class PageQuery:
     """Which executions are listed: those that meet all of this, the newest first."""
 
     workflow: str | None = None
+    ids: frozenset[str] = frozenset()
+    """Any of these; empty is any at all."""
     statuses: frozenset[ExecutionStatus] = frozenset()
     """Any of these; empty is any at all."""
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -69,6 +69,10 @@ FILTERED = [
     ({"until": "2026-01-28T00:00:05Z"}, [4, 3, 2, 1, 0]),
     ({"since": "2026-01-28T01:00:02+01:00", "until": "2026-01-28T00:00:04Z"}, [3, 2]),
     ({"status": "failed", "label": "colour=green"}, [3]),
+    ({"id": "exec_1_00000004"}, [4]),
+    ({"id": ["exec_1_00000004", "exec_1_00000005", "exec_9_00000005"]}, [5, 4]),
+    ({"id": ["exec_1_00000004", "exec_1_00000005"], "status": "failed"}, [5]),
+    ({"id": "is-no-id"}, []),
 ]
 
 
@@ -152,6 +156,7 @@ def test_a_cursor_is_for_its_own_list_alone(api, records):
         (f"{URL}/results", same | {"status": "failed"}),
         (f"{URL}/results", same | {"label": "colour=green"}),
         (f"{URL}/results", same | {"since": "2026-01-01T00:00:00Z"}),
+        (f"{URL}/results", same | {"id": "exec_1_00000000"}),
         (f"{URL}/results", {"cursor": cursor}),
     ):
         answer = api.get(path, params=query)
@@ -159,7 +164,7 @@ def test_a_cursor_is_for_its_own_list_alone(api, records):
         assert "another list" in answer.json()["error"]
 
 
-NO_FILTERS = [None, [], [], None, None, None]
+NO_FILTERS = [None, [], [], [], None, None, None]
 
 
 FORGED = [
@@ -191,6 +196,8 @@ REFUSED = [
     {"limit": 201},
     {"limit": "many"},
     {"status": "done"},
+    {"id": "exec_1_\x00"},
+    {"id": ["exec_1_00000000"] * 201},
     {"since": "yesterday"},
     {"since": "2026-01-28T00:00:00"},
     {"until": "0001-01-01T00:00:00+23:00"},

@@ -1,5 +1,7 @@
 """A CDN that serves a dictionary of objects, and an API, both on loopback; they do wrong what a test tells them to."""
 
+import base64
+import hashlib
 import json
 import threading
 import time
@@ -10,6 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 import uvicorn
+from awscrt.checksums import crc64nvme
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -86,7 +89,7 @@ class Cdn:
         self.write_manifest()
 
     def write_manifest(self) -> None:
-        rows = [FileRow(p, len(b), "AAAAAAAAAAA=", '"e"', "x") for p, b in self.objects.items() if p != MANIFEST_PATH]
+        rows = [row_of(path, body) for path, body in self.objects.items() if path != MANIFEST_PATH]
         manifest = Manifest.of(
             rows,
             execution=EXECUTION,
@@ -113,11 +116,21 @@ class Cdn:
         return serve(self.objects.get(path), request)
 
 
+def row_of(path: str, body: bytes) -> FileRow:
+    """Describe an object as the server's manifest does, checksummed by other code than the client's."""
+    crc = base64.b64encode(crc64nvme(body).to_bytes(8, "big")).decode()
+    return FileRow(path, len(body), crc, etag_of(body), "application/octet-stream")
+
+
+def etag_of(body: bytes) -> str:
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+
+
 def serve(body: bytes | None, request: Request) -> Response:
     """Answer as a store does, with one range."""
     if body is None:
         return Response("<Error><Code>NoSuchKey</Code></Error>", 404, media_type="text/xml")
-    etag = {"ETag": f'"{hash(body)}"', "Accept-Ranges": "bytes"}
+    etag = {"ETag": etag_of(body), "Accept-Ranges": "bytes"}
     wanted = request.headers.get("range")
     if wanted is None or request.headers.get("if-range", etag["ETag"]) != etag["ETag"]:
         return Response(body, headers=etag, media_type="application/octet-stream")
@@ -134,6 +147,12 @@ def serve(body: bytes | None, request: Request) -> Response:
 def serve_app() -> Callable[..., object]:
     """Run an ASGI app: a context manager that gives its URL."""
     return served
+
+
+@pytest.fixture(scope="session")
+def manifest_row() -> Callable[[str, bytes], FileRow]:
+    """Describe an object as a manifest does."""
+    return row_of
 
 
 @pytest.fixture(scope="session")

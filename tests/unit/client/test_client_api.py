@@ -45,8 +45,9 @@ def test_url_and_token_come_from_the_environment(server, monkeypatch):
     assert server.tokens == ["Bearer other"]
 
 
-def test_the_default_address_is_the_local_server(monkeypatch):
+def test_the_default_address_is_the_local_server(monkeypatch, tmp_path):
     """Without any hint the client talks to this machine."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.delenv("WILDCAST_URL", raising=False)
     assert "http://127.0.0.1:8000" in repr(wildcast.Client())
 
@@ -130,7 +131,7 @@ ERRORS = [
     (401, wildcast.NotAuthorizedError),
     (403, wildcast.NotAuthorizedError),
     (404, wildcast.UnknownWorkflowError),
-    (409, wildcast.ApiError),
+    (409, wildcast.IdempotencyConflictError),
     (422, wildcast.InvalidParametersError),
     (429, wildcast.ServerBusyError),
     (500, wildcast.ServerUnavailableError),

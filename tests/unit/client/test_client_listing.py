@@ -56,7 +56,7 @@ def test_a_listing_is_the_tree_of_its_paths(paths):
     for directory in directories:
         below = sorted(p for p in files if not directory or p.startswith(f"{directory}/"))
         depth = directory.count("/") + 2 if directory else 1
-        assert listing.below(directory) == below
+        assert [entry.path for entry in listing.below(directory)] == below
         assert [entry.path for entry in listing.children(directory)] == sorted(
             {"/".join(p.split("/")[:depth]) for p in below}, key=lambda p: p if p in files else f"{p}/"
         )

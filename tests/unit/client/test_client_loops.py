@@ -6,6 +6,8 @@ import warnings
 
 from starlette.responses import StreamingResponse
 
+from wildcast.contract.naming import MANIFEST_PATH
+
 BODY = bytes(range(256)) * 10
 
 
@@ -47,6 +49,9 @@ def test_at_most_64_requests_are_in_flight(cdn):
         yield b"x"
         flying -= 1
 
-    cdn.fault = lambda *_: StreamingResponse(slow(), headers={"Content-Length": "1"})
+    cdn.publish(**{f"{number}": b"x" for number in range(200)})
+    cdn.fault = lambda path, _: (
+        None if path == MANIFEST_PATH else StreamingResponse(slow(), headers={"Content-Length": "1"})
+    )
     cdn.fs().cat([f"{i}" for i in range(200)], batch_size=200)
     assert 32 < most <= 64

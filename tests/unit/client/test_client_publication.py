@@ -73,23 +73,24 @@ def test_many_gaps_are_not_asked_about_one_by_one(opened):
     assert cdn.asked(META) < 10
 
 
-def test_what_was_read_before_the_manifest_is_held_to_it(cdn):
-    """A stale copy that arrived before the manifest did is an error once the manifest says so, each time."""
+def test_the_first_file_is_held_to_the_manifest(cdn):
+    """A stale copy is an error from the first read on, each time."""
     cdn.publish(**{META: b'{"node_type": "group"}'})
     cdn.fault = lambda path, _: Response(b"{}") if path == META else None
     fs = cdn.fs()
-    assert fs.cat_file(META) == b"{}"
     for _ in range(2):
-        with pytest.raises(wildcast.TransferBrokenError, match="manifest"):
-            fs.cat_file("never.written")
+        with pytest.raises(wildcast.StaleObjectError, match="manifest"):
+            fs.cat_file(META)
 
 
-def test_a_file_beside_the_publication_harms_no_other(cdn):
-    """Something that the manifest lacks may have been read before it was known."""
+def test_a_file_beside_the_publication_is_not_part_of_it(cdn):
+    """What the manifest lacks is not asked for."""
     cdn.publish(**{"a.bin": b"a"})
     cdn.objects["README"] = b"beside"
     fs = cdn.fs()
-    assert fs.cat_file("README") == b"beside"
+    with pytest.raises(wildcast.MissingFileError):
+        fs.cat_file("README")
+    assert cdn.asked("README") == 0
     assert fs.ls("", detail=False) == ["a.bin"]
 
 

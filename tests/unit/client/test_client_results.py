@@ -204,7 +204,7 @@ def test_the_cdn_never_sees_the_token(server):
 def test_a_file_is_downloaded_below_the_directory(server, tmp_path):
     """The file's own path is kept below the directory that was named."""
     server.cdn.publish(**{"plots/map 1.png": b"png"})
-    target = server.result().download("plots/map 1.png", tmp_path / "new")
+    target = server.result().download_file("plots/map 1.png", tmp_path / "new")
     assert target == tmp_path / "new" / "plots" / "map 1.png"
     assert target.read_bytes() == b"png"
     assert list(target.parent.iterdir()) == [target]
@@ -216,7 +216,7 @@ def test_a_file_is_downloaded_below_the_directory(server, tmp_path):
 def test_a_path_that_leaves_the_directory_is_refused(server, tmp_path, path):
     """A name that would be written elsewhere, on any system, is refused before anything is asked for."""
     with pytest.raises(wildcast.UnsafePathError):
-        server.result().download(path, tmp_path)
+        server.result().download_file(path, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -228,7 +228,7 @@ def test_a_link_out_of_the_directory_is_not_followed(server, tmp_path):
     inside.mkdir()
     (inside / "plots").symlink_to(outside)
     with pytest.raises(wildcast.UnsafePathError, match="link"):
-        server.result().download("plots/a/map.png", inside)
+        server.result().download_file("plots/a/map.png", inside)
     assert list(outside.iterdir()) == []
 
 
@@ -237,6 +237,6 @@ def test_a_link_in_the_files_place_is_replaced(server, tmp_path):
     server.cdn.publish(**{"map.png": b"png"})
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / "map.png").symlink_to(tmp_path / "precious")
-    server.result().download("map.png", tmp_path)
+    server.result().download_file("map.png", tmp_path)
     assert (tmp_path / "precious").read_bytes() == b"precious"
     assert (tmp_path / "map.png").read_bytes() == b"png"

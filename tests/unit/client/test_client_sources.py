@@ -78,7 +78,7 @@ def filesystem(cdn, source):
 
 def test_a_refused_url_is_renewed_once_however_many_wait(cdn, renewing):
     """A hundred readers of an ended URL cost one renewal, and all of them get their bytes."""
-    cdn.objects["a"] = b"data"
+    cdn.publish(a=b"data")
     cdn.accepted = set()
     fs = filesystem(cdn, renewing.source())
     with ThreadPoolExecutor(8) as pool:
@@ -88,8 +88,9 @@ def test_a_refused_url_is_renewed_once_however_many_wait(cdn, renewing):
 
 def test_a_url_that_is_refused_again_is_an_error(cdn, renewing):
     """A second refusal, with a fresh URL, is final."""
+    cdn.publish(a=b"data")
     fs = filesystem(cdn, renewing.source())
-    cdn.fault = lambda *_: Response("no", 403)
+    cdn.fault = lambda path, _: Response("no", 403) if path == "a" else None
     with pytest.raises(wildcast.AccessRefusedError):
         fs.cat_file("a")
     assert cdn.asked("a") == 2
@@ -110,7 +111,7 @@ def test_a_url_is_renewed_before_it_ends(cdn, renewing, lifetime, before):
 
 def test_reading_renews_a_url_that_is_about_to_end(cdn, renewing):
     """A reader never sees the refusal that an ending URL would give."""
-    cdn.objects["a"] = b"data"
+    cdn.publish(a=b"data")
     now = [0.0]
     source = renewing.source(clock=lambda: now[0])
     fs = filesystem(cdn, source)
@@ -122,7 +123,7 @@ def test_reading_renews_a_url_that_is_about_to_end(cdn, renewing):
 
 def test_a_url_that_is_still_good_is_used_while_the_api_is_down(cdn, renewing):
     """An API that fails shortly before the end does not stop the reading."""
-    cdn.objects["a"] = b"data"
+    cdn.publish(a=b"data")
     renewing.status = 500
     now = [0.0]
     fs = filesystem(cdn, renewing.source(clock=lambda: now[0]))
@@ -169,7 +170,7 @@ def test_pickling_carries_the_url_and_never_the_token(cdn, renewing, monkeypatch
     assert TOKEN.encode() not in pickled
     assert cdn.signature.encode() in pickled
     monkeypatch.setenv("WILDCAST_TOKEN", TOKEN)
-    cdn.objects["a"] = b"data"
+    cdn.publish(a=b"data")
     cdn.accepted = set()
     copy = pickle.loads(pickled)  # noqa: S301 - our own bytes
     assert copy.cat_file("a") == b"data"

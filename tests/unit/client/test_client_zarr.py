@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from zarr.storage import FsspecStore
 
 import wildcast
+from wildcast.contract.naming import MANIFEST_PATH
 
 FILL = -1.0
 
@@ -62,7 +63,18 @@ def test_a_store_opens_with_its_format_and_group_in_few_requests(store):
     """Naming the format spares the probing of other formats' keys."""
     is2 = "r.zarr/.zmetadata" in store.objects
     open_store(store.fs(), zarr_format=2 if is2 else 3)
-    assert len(store.requests) <= (5 if is2 else 2), store.requests
+    assert metadata_requests(store) == [MANIFEST_PATH, "r.zarr/.zmetadata" if is2 else "r.zarr/zarr.json"]
+
+
+def test_a_store_opens_in_two_requests_without_its_format(store):
+    """The manifest spares the keys of other formats, and the consolidated metadata those that they repeat."""
+    open_store(store.fs())
+    assert len(metadata_requests(store)) == 2
+
+
+def metadata_requests(cdn):
+    """What was asked for, the index coordinate aside, which xarray reads when it opens a store."""
+    return [path for _, path, _ in cdn.requests if not path.startswith(("r.zarr/time/0", "r.zarr/time/c/0"))]
 
 
 def truncated(_path, _request):

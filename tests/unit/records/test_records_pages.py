@@ -89,6 +89,10 @@ FILTERS = [
     ({"labels": {"run": "x", "member": "1"}}, [4, 2]),
     ({"labels": {"run": "x", "member": "1", "third": "yes"}}, [4]),
     ({"labels": {"run": "1"}}, []),
+    ({"ids": frozenset({"exec_1_00000003"})}, [3]),
+    ({"ids": frozenset({"exec_1_00000001", "exec_1_00000003", "exec_2_00000001"})}, [3, 1]),
+    ({"ids": frozenset({"exec_1_00000001", "exec_1_00000003"}), "workflow": "b", "labels": {"run": "x"}}, [1]),
+    ({"ids": frozenset({"exec_2_00000001"})}, []),
     ({"labels": {"run": "x"}, "workflow": "a", "statuses": frozenset({Status.CANCELLED})}, [2]),
     ({"labels": {"run": "x"}, "until": THEN + timedelta(seconds=4)}, [2, 1]),
 ]
@@ -180,6 +184,7 @@ def _row(number: int, seconds: int, workflow: str, labels: dict) -> Execution:
             PageQuery(workflow="w", statuses=frozenset({Status.FAILED})),
             "ix_executions_workflow_name_status_created_at_sequence",
         ),
+        (PageQuery(ids=frozenset({"exec_1_00000001"})), "sqlite_autoindex_executions_1"),
         (PageQuery(labels={"a": "b"}), "ix_labels_name_value_created_at_sequence"),
         (PageQuery(labels={"a": "b"}, workflow="w"), "ix_labels_name_value_created_at_sequence"),
     ],

@@ -1,0 +1,209 @@
+"""Those who take the steps of flows: one that blocks, and one for asyncio."""
+
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from typing import TYPE_CHECKING, Any
+
+from wildcast._flows import Close, Done, Flow, Give, Next, Open, Request, Run, Send, Sleep, Step, Stream, T
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    """Return what `httpx` calls the parts of a request."""
+    import httpx
+
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": httpx.QueryParams(list(request.params)),
+        "content": request.content,
+        "headers": {**({} if request.content is None else {"Content-Type": "application/json"}), **request.headers},
+        "timeout": httpx.USE_CLIENT_DEFAULT if request.timeout is None else _silence(request.timeout),
+    }
+
+
+def _silence(seconds: float) -> "httpx.Timeout":
+    import httpx
+
+    # To wait for a connection that others use is no silence of the server.
+    return httpx.Timeout(seconds, pool=None)
+
+
+class SyncDriver:
+    """Takes the steps of flows, blocking; threads may share it.
+
+    Parameters
+    ----------
+    options
+        What the `httpx.Client` is made with, at the first request.
+    timeout
+        Seconds that a request may stay silent that has no time of its own.
+    """
+
+    def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
+        self._options, self._timeout = options, timeout
+        self._lock = threading.Lock()
+        self._http: httpx.Client | None = None
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow to its end, and return what it returns."""
+        with _SyncRun(self._client, flow) as run:
+            step = run.advance()
+            while isinstance(step, Give):
+                step = run.advance()
+            value: T = step.value
+            return value
+
+    def iterate(self, flow: Flow[Any]) -> Iterator[Any]:
+        """Yield what a flow gives, as it is asked for; who stops ends the flow."""
+        with _SyncRun(self._client, flow) as run:
+            while isinstance(step := run.advance(), Give):
+                yield step.value
+
+    def close(self) -> None:
+        """Close the connections; the next step opens new ones."""
+        with self._lock:
+            http, self._http = self._http, None
+        if http is not None:
+            http.close()
+
+    def _client(self) -> "httpx.Client":
+        with self._lock:
+            if self._http is None:
+                import httpx
+
+                self._http = httpx.Client(**self._options, timeout=_silence(self._timeout))
+                # Whoever forgets to close the client leaves no open sockets behind.
+                weakref.finalize(self, self._http.close)
+            return self._http
+
+
+class _SyncRun(ExitStack):
+    def __init__(self, client: "Callable[[], httpx.Client]", flow: Flow[Any]) -> None:
+        super().__init__()
+        self._client, self._flow = client, Run(flow)
+        self._chunks: dict[Stream, Iterator[bytes]] = {}
+        self.callback(self._flow.close)
+
+    def advance(self) -> Give | Done:
+        """Take steps until the flow gives something, or ends."""
+        step = self._flow.resume()
+        while not isinstance(step, Give | Done):
+            try:
+                outcome = self._take(step)
+            except Exception as error:  # noqa: BLE001 - it is the flow's, which raises what it does not expect
+                step = self._flow.fail(error)
+            else:
+                step = self._flow.resume(outcome)
+        return step
+
+    def _take(self, step: Step) -> Any:
+        match step:
+            case Send(request):
+                return self._client().request(**_arguments(request))
+            case Sleep(seconds):
+                return time.sleep(seconds)
+            case Open(request):
+                return self._open(request)
+            case Next(stream):
+                return next(self._chunks[stream], None)
+            case Close(stream):
+                return stream.response.close()
+
+    def _open(self, request: Request) -> Stream:
+        stream = Stream(self.enter_context(self._client().stream(**_arguments(request))))
+        self._chunks[stream] = stream.response.iter_bytes()
+        return stream
+
+
+class AsyncDriver:
+    """Takes the steps of flows in asyncio.
+
+    Parameters
+    ----------
+    options
+        What the `httpx.AsyncClient` is made with, at the first request in a loop.
+    timeout
+        Seconds that a request may stay silent that has no time of its own.
+    """
+
+    def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
+        self._options, self._timeout = options, timeout
+        self._http: tuple[Any, httpx.AsyncClient] | None = None
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Run a flow to its end, and return what it returns; cancelled, it closes what it has open."""
+        async with _AsyncRun(self._client, flow) as run:
+            step = await run.advance()
+            while isinstance(step, Give):
+                step = await run.advance()
+            value: T = step.value
+            return value
+
+    async def iterate(self, flow: Flow[Any]) -> AsyncIterator[Any]:
+        """Yield what a flow gives, as it is asked for."""
+        async with _AsyncRun(self._client, flow) as run:
+            while isinstance(step := await run.advance(), Give):
+                yield step.value
+
+    async def aclose(self) -> None:
+        """Close the connections; the next step opens new ones."""
+        known, self._http = self._http, None
+        if known is not None:
+            await known[1].aclose()
+
+    def _client(self) -> "httpx.AsyncClient":
+        import asyncio
+
+        import httpx
+
+        loop = asyncio.get_running_loop()
+        # Connections belong to the loop that opened them.
+        if self._http is None or self._http[0] is not loop:
+            self._http = (loop, httpx.AsyncClient(**self._options, timeout=_silence(self._timeout)))
+        return self._http[1]
+
+
+class _AsyncRun(AsyncExitStack):
+    def __init__(self, client: "Callable[[], httpx.AsyncClient]", flow: Flow[Any]) -> None:
+        super().__init__()
+        self._client, self._flow = client, Run(flow)
+        self._chunks: dict[Stream, AsyncIterator[bytes]] = {}
+        self.callback(self._flow.close)
+
+    async def advance(self) -> Give | Done:
+        """Take steps until the flow gives something, or ends."""
+        step = self._flow.resume()
+        while not isinstance(step, Give | Done):
+            try:
+                outcome = await self._take(step)
+            except Exception as error:  # noqa: BLE001 - it is the flow's, which raises what it does not expect
+                step = self._flow.fail(error)
+            else:
+                step = self._flow.resume(outcome)
+        return step
+
+    async def _take(self, step: Step) -> Any:
+        match step:
+            case Send(request):
+                return await self._client().request(**_arguments(request))
+            case Sleep(seconds):
+                import asyncio
+
+                return await asyncio.sleep(seconds)
+            case Open(request):
+                return await self._open(request)
+            case Next(stream):
+                return await anext(self._chunks[stream], None)
+            case Close(stream):
+                return await stream.response.aclose()
+
+    async def _open(self, request: Request) -> Stream:
+        stream = Stream(await self.enter_async_context(self._client().stream(**_arguments(request))))
+        self._chunks[stream] = stream.response.aiter_bytes()
+        return stream

@@ -1,0 +1,129 @@
+"""Opening the datasets of a result with xarray."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from wildcast.contract.manifest import Dataset
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from fsspec.mapping import FSMap
+
+    from wildcast._filesystem import SignedFileSystem
+
+_OPENED_AT_A_TIME = 8
+
+_SMALL_CHUNK = 1 << 20
+_MANY_CHUNKS = 100
+
+
+class SmallChunksWarning(UserWarning):
+    """Reading with dask will be slow, because each of many small chunks is a task."""
+
+
+def open_dataset(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str, Any]) -> "xr.Dataset":
+    """Open a dataset lazily; `options` are for xarray, and go before what is known."""
+    import xarray as xr
+
+    if dataset.format == "netcdf":
+        opened = xr.open_dataset(*_netcdf(fs, dataset, options), **{"engine": "h5netcdf", **options})
+    else:
+        opened = xr.open_dataset(_mapper(fs, dataset), **{**_zarr(dataset), **options})
+    if options.get("chunks") == {}:
+        _warn_of_small_chunks(opened)
+    return opened
+
+
+def open_datatree(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str, Any]) -> "xr.DataTree":
+    """Open a dataset with all its groups."""
+    import xarray as xr
+
+    if dataset.format == "netcdf":
+        return xr.open_datatree(*_netcdf(fs, dataset, options), **{"engine": "h5netcdf", **options})
+    return xr.open_datatree(_mapper(fs, dataset), **{**_zarr(dataset), **options})
+
+
+def open_many(opening: Mapping[str, "Callable[[], xr.Dataset]"]) -> "dict[str, xr.Dataset]":
+    """Open several datasets at once; if one cannot be opened, those that were are closed."""
+    with ThreadPoolExecutor(_OPENED_AT_A_TIME, "wildcast-open") as pool:
+        futures = {path: pool.submit(open_one) for path, open_one in opening.items()}
+    failed = [future for future in futures.values() if future.exception() is not None]
+    if failed:
+        for future in futures.values():
+            if future.exception() is None:
+                future.result().close()
+        failed[0].result()
+    return {path: future.result() for path, future in futures.items()}
+
+
+def concatenate(datasets: "Mapping[str, xr.Dataset]", names: list[str], dim: str) -> "xr.Dataset":
+    """Put datasets of the same form one behind the other along a new dimension, which has their names."""
+    import xarray as xr
+
+    index = xr.DataArray(names, dims=[dim], name=dim)
+    return xr.concat(
+        list(datasets.values()),
+        dim=index,
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="drop_conflicts",
+    )
+
+
+def check_dask() -> None:
+    """Hold that dask is there: without it putting datasets together would read all of them.
+
+    Raises
+    ------
+    ImportError
+        If it is not.
+    """
+    if find_spec("dask") is None:
+        raise ImportError(
+            "Putting datasets together without reading them needs dask (pip install 'dask[array]'); `open_datasets` "
+            "opens them one by one without it."
+        )
+
+
+def _mapper(fs: "SignedFileSystem", dataset: Dataset) -> "FSMap":
+    from fsspec.mapping import FSMap
+
+    return FSMap(dataset.path, fs)
+
+
+def _zarr(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "engine": "zarr",
+        "consolidated": True,
+        "zarr_format": 2 if dataset.format == "zarr2" else 3,
+        "group": dataset.group or None,
+    }
+
+
+def _netcdf(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str, Any]) -> tuple[Any]:
+    if options.get("engine", "h5netcdf") == "h5netcdf" and not (find_spec("h5netcdf") and find_spec("h5py")):
+        raise ImportError(
+            "A netCDF file needs h5netcdf and h5py: install the extra, with pip install 'wildcast[netcdf]'."
+        )
+    return (fs.open(dataset.path),)
+
+
+def _warn_of_small_chunks(opened: "xr.Dataset") -> None:
+    for name, variable in opened.variables.items():
+        chunks = math.prod(len(sizes) for sizes in variable.chunks or ())
+        size = variable.nbytes / max(chunks, 1)
+        if chunks > _MANY_CHUNKS and size < _SMALL_CHUNK:
+            warnings.warn(
+                f"chunks={{}} makes each of the {chunks} chunks of {name!r}, of {size / 1e6:.2g} MB, a "
+                "task of dask's, and so few are read at a time. Use chunks='auto', which puts many into one "
+                "task, or chunks=None if it fits into memory.",
+                SmallChunksWarning,
+                stacklevel=4,
+            )
+            return

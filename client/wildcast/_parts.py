@@ -1,0 +1,196 @@
+"""A large file that arrives in parts, in any order, and goes on after a kill where it was."""
+
+import hashlib
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import aiohttp
+
+from wildcast._checksum import crc64nvme, joined
+from wildcast._errors import StaleObjectError, TransferBrokenError, shown
+from wildcast._listing import Expected
+from wildcast._ranges import ByteRange
+from wildcast._receive import CHUNK, check_etag, check_length, range_of
+from wildcast._transport import PARTIAL
+
+PART = 8 << 20
+"""Bytes of one part."""
+
+_RECORD = struct.Struct("<IQ")
+_BLOCK = 1 << 20
+
+
+class PartedFile:
+    """A file that is written beside its target, part by part, and takes its name once its checksum is right.
+
+    Beside the partial file lies a journal: for each part that has arrived, its number and checksum. Both are named
+    after the very version of the file, so a later run finds them, and keeps the parts that still have their checksum.
+    Several processes may do the same at once: they write the same bytes to the same places.
+
+    Parameters
+    ----------
+    target
+        Where the file is to be; its directory exists.
+    path
+        The file's path in the publication.
+    expected
+        What the manifest says about it, with a checksum.
+    """
+
+    def __init__(self, target: Path, path: str, expected: Expected) -> None:
+        if expected.crc is None:
+            raise ValueError("a file whose checksum nobody knows is not resumed")
+        self._target, self._path, self._expected = target, path, expected
+        self.partial = partial_of(target, path, expected)
+        self._journal = self.partial.with_suffix(".parts")
+        self._crcs: dict[int, int] = {}
+        self.is_whole_stream = False
+        """Whether the server has shown that it sends no parts."""
+
+    def begin(self) -> list[int]:
+        """Make the partial file, or check the one that is there; return the numbers of the parts that are missing."""
+        with self.partial.open("ab") as file:
+            file.truncate(self._expected.size)
+        recorded = _read_journal(self._journal)
+        with self.partial.open("rb") as file:
+            for number, crc in recorded.items():
+                part = self.range_of(number)
+                if part.end is not None and part.start < part.end and _crc_of(file, part.start, part.end) == crc:
+                    self._crcs[number] = crc
+        return [number for number in range(self._count) if number not in self._crcs]
+
+    @property
+    def _count(self) -> int:
+        return -(-self._expected.size // PART)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all parts are there."""
+        return len(self._crcs) == self._count
+
+    @property
+    def done(self) -> int:
+        """Bytes that are there."""
+        return sum(end - start for start, end in map(self._bounds, self._crcs))
+
+    def range_of(self, number: int) -> ByteRange:
+        """Return which bytes a part is; none behind the file's end."""
+        return ByteRange(*self._bounds(number))
+
+    def _bounds(self, number: int) -> tuple[int, int]:
+        return number * PART, min((number + 1) * PART, self._expected.size)
+
+    async def receive(self, response: aiohttp.ClientResponse, number: int, on_bytes: Callable[[int], None]) -> None:
+        """Write a part where it belongs, and record it; `on_bytes` is told how many bytes arrived, or were in vain."""
+        start, end = self._bounds(number)
+        if response.status != PARTIAL:
+            raise RangesIgnoredError(f"The server sends {shown(self._path)} as a whole only.")
+        got = range_of(response, self._path, self._expected)
+        check_etag(self._path, response.headers.get("ETag"), self._expected)
+        if (got.start, got.end) != (start, end):
+            raise TransferBrokenError(f"Another part of {shown(self._path)} arrived than was asked for.")
+        crc = arrived = 0
+        try:
+            with self.partial.open("r+b", buffering=0) as file:
+                file.seek(start)
+                async for piece in response.content.iter_chunked(CHUNK):
+                    if arrived + len(piece) <= end - start:
+                        file.write(piece)
+                    crc = crc64nvme(piece, crc)
+                    arrived += len(piece)
+                    on_bytes(len(piece))
+            check_length(self._path, arrived, end - start)
+        except BaseException:
+            on_bytes(-arrived)
+            raise
+        self._record(number, crc)
+
+    def _record(self, number: int, crc: int) -> None:
+        with self._journal.open("ab", buffering=0) as journal:
+            journal.write(_RECORD.pack(number, crc))
+        self._crcs[number] = crc
+
+    def finish(self) -> None:
+        """Give the file its name, if it has the manifest's checksum.
+
+        Raises
+        ------
+        StaleObjectError
+            If it has not; nothing of it is left then.
+        """
+        crc = 0
+        for number in range(self._count):
+            start, end = self._bounds(number)
+            crc = joined(crc, self._crcs[number], end - start)
+        if crc != self._expected.crc:
+            self.discard()
+            raise StaleObjectError(
+                f"{shown(self._path)} arrived without the manifest's checksum: the store has another version of it. "
+                "Try again later, or tell the operators of the service."
+            )
+        take_name(self.partial, self._target)
+        self._journal.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        self.partial.unlink(missing_ok=True)
+        self._journal.unlink(missing_ok=True)
+
+
+class RangesIgnoredError(Exception):
+    """The server does not send parts; the file must be read in one stream."""
+
+
+def partial_of(target: Path, path: str, expected: Expected) -> Path:
+    """Return the name of a partial file: the same for the same version of the same file, in every process."""
+    version = hashlib.sha256(f"{path}\n{expected.size}\n{expected.crc}".encode()).hexdigest()[:16]
+    # Cut, because with its ending a name may be longer than the 255 bytes that a file system takes.
+    return target.with_name(f"{target.name[:50]}.{version}.partial")
+
+
+def write_whole(target: Path, path: str, expected: Expected, body: bytes) -> None:
+    """Write a small file, whose content is known to be right, so that it is at its name whole or not at all."""
+    partial = partial_of(target, path, expected)
+    # Not cut off first: another process may be about to give the very same file its name.
+    with partial.open("ab"), partial.open("r+b") as file:
+        file.write(body)
+        file.truncate()
+    take_name(partial, target)
+
+
+def take_name(partial: Path, target: Path) -> None:
+    """Rename `partial` to `target`; another process may have done it already."""
+    try:
+        partial.replace(target)
+    except FileNotFoundError:
+        if not target.is_file():
+            raise
+
+
+def is_right(file: Path, expected: Expected) -> bool:
+    """Whether a file is there, itself and no link, with the manifest's checksum, or its size where there is none."""
+    if file.is_symlink() or not file.is_file() or file.stat().st_size != expected.size:
+        return False
+    if expected.crc is None:
+        return True
+    with file.open("rb") as opened:
+        return _crc_of(opened, 0, expected.size) == expected.crc
+
+
+def _crc_of(file: BinaryIO, start: int, end: int) -> int:
+    crc = 0
+    file.seek(start)
+    while start < end and (block := file.read(min(_BLOCK, end - start))):
+        crc, start = crc64nvme(block, crc), start + len(block)
+    return crc
+
+
+def _read_journal(journal: Path) -> dict[int, int]:
+    try:
+        data = journal.read_bytes()
+    except FileNotFoundError:
+        return {}
+    # A kill may have cut the last record.
+    return dict(_RECORD.iter_unpack(data[: len(data) // _RECORD.size * _RECORD.size]))

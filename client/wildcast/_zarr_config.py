@@ -1,0 +1,42 @@
+"""How many chunks zarr asks for at a time: more than its default of 10, unless somebody has set a number."""
+
+import os
+import sys
+import threading
+from typing import Any
+
+CONCURRENCY = 64
+"""Chunks in flight, as many as there are connections: over 20 ms of distance 10 are five times slower."""
+
+_OPTION = "async.concurrency"
+_VARIABLE = "ZARR_ASYNC__CONCURRENCY"
+
+_lock = threading.Lock()
+_done: set[int] = set()
+
+
+def raise_concurrency() -> None:
+    """Raise zarr's ``async.concurrency``, once in a process, if zarr is in use and its user has left it alone."""
+    if os.getpid() in _done or "zarr" not in sys.modules:
+        return
+    with _lock:
+        config = getattr(sys.modules["zarr"], "config", None)
+        if config is None or os.getpid() in _done:
+            return  # zarr is being imported just now: the next read will find it.
+        _done.add(os.getpid())
+        if not _is_set(config):
+            config.set({_OPTION: CONCURRENCY})
+
+
+def _is_set(config: Any) -> bool:
+    """Whether a file, the environment or a call has set it."""
+    if _VARIABLE in os.environ:
+        return True
+    defaults = [given for given in (_lookup(each) for each in config.defaults) if given is not None]
+    from_files = _lookup(config.collect())
+    return from_files is not None or not defaults or config.get(_OPTION) != defaults[-1]
+
+
+def _lookup(values: Any) -> Any:
+    section = values.get("async") if isinstance(values, dict) else None
+    return section.get("concurrency") if isinstance(section, dict) else None
