@@ -1,5 +1,6 @@
 """README and docs are true: every block runs, every path, command and make target that they name exists."""
 
+import json
 import os
 import re
 import subprocess
@@ -137,6 +138,46 @@ def test_python_blocks_of_the_docs_run(document, tmp_path, request):
     command = [sys.executable, "-W", "error", "-c", text]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+NOTEBOOK = """
+import ast, asyncio, sys
+
+async def run(cells):
+    # As in a notebook: a loop runs, and the last line of a cell is shown.
+    names = {"__name__": "__main__"}
+    for cell in cells:
+        *lines, last = ast.parse(cell).body
+        exec(compile(ast.Module(lines, []), "cell", "exec"), names)
+        if isinstance(last, ast.Expr):
+            shown = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+            print(getattr(shown, "_repr_html_", lambda: repr(shown))())
+        else:
+            exec(compile(ast.Module([last], []), "cell", "exec"), names)
+
+asyncio.run(run({cells!r}))
+"""
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "docs").glob("*.ipynb")), ids=name_of)
+def test_notebooks_run(notebook, serving, tmp_path):
+    """Every cell, in order, in a process whose event loop runs, with warnings as errors; none shows a signature."""
+    cells = [
+        "".join(cell["source"]) for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"
+    ]
+    text = NOTEBOOK.replace("{cells!r}", repr([as_served(cell, serving) for cell in cells]))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", text],
+        cwd=tmp_path,
+        env=serving | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert "xarray.Dataset" in done.stdout
+    assert "Signature=" not in done.stdout + done.stderr
 
 
 def test_the_command_lines_lines_run(serving, tmp_path):
