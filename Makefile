@@ -38,7 +38,7 @@ test-long: $(READY) ## the long tests: faults, kills, outages, a million executi
 	@$(BIN)/pytest -m long
 
 # SYSTEM_NGINX_SECONDS=300 is the full length of tests/system; half a minute is enough to see that all of it works.
-test-system: $(READY) ## the tests that need programs from Debian: unzip, nginx
+test-system: $(READY) ## the tests that need programs from Debian: unzip, nginx, aria2c
 	@$(BIN)/pytest -m system
 
 test-emulators: $(READY) .emulators/.ready ## the tests against Azurite, which npm installs in .emulators (half a minute, once)
