@@ -87,7 +87,7 @@ def list_command(
         for number, execution in enumerate(executions, start=1):
             answer = execution.last_status or execution.status()
             if number == 1:
-                invocation.output.note(aligned(HEADINGS))
+                invocation.output.heading(aligned(HEADINGS))
             invocation.output.line(answer, listed_text(answer))
     if not number:
         invocation.output.note("There is none.")
