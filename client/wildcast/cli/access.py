@@ -30,7 +30,7 @@ def login_command(invocation: Invocation, token_stdin: bool) -> None:
         {"server": url, "has_token": bool(token), "config": str(path)},
         f"Logged in to {url}{'' if token else ' without a token'}; kept in {path}.",
     )
-    if os.environ.get(URL_VARIABLE):
+    if os.environ.get(URL_VARIABLE, url).rstrip("/") != url:
         invocation.output.note(f"{URL_VARIABLE} is set, and comes before what is kept.")
 
 

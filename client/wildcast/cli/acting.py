@@ -5,6 +5,7 @@ import sys
 import click
 
 from wildcast.cli.completing import complete_executions
+from wildcast.cli.exits import ExitCode
 from wildcast.cli.invocation import Command, Invocation, refuse
 
 execution_argument = click.argument("execution", metavar="ID", shell_complete=complete_executions)
@@ -63,7 +64,7 @@ def delete_command(invocation: Invocation, execution: str, yes: bool) -> None:
         question = f"Delete {found.id} of {found.workflow}, and its result?"
         if not yes and not click.confirm(question, err=True):
             invocation.output.note("Nothing was deleted.")
-            raise click.Abort
+            raise click.exceptions.Exit(ExitCode.ERROR)
         found.delete()
     value = {"workflow_name": found.workflow, "execution_id": found.id, "deleted": True}
     invocation.output.answer(value, f"{found.id} is deleted.")

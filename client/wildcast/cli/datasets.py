@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wildcast._errors import DatasetError, ReadError, WildcastError
 from wildcast.cli.acting import execution_argument
 from wildcast.cli.invocation import Command, Invocation, refuse
 from wildcast.cli.output import one_line
@@ -13,6 +14,8 @@ from wildcast.cli.pairs import read_pairs
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from wildcast._result import Result
 
 
 @click.command("open", cls=Command)
@@ -27,12 +30,22 @@ def open_command(invocation: Invocation, execution: str, name: str | None, group
     coordinates'.
     """
     with invocation.result(execution) as result:
-        dataset = result.open_dataset(name, **_group(group))
+        dataset = _opened(result, name, group)
         invocation.output.answer(_described(dataset) if invocation.output.as_json else None, repr(dataset))
 
 
-def _group(group: str | None) -> dict[str, Any]:
-    return {} if group is None else {"group": group}
+def _opened(result: "Result", name: str | None, group: str | None) -> "xr.Dataset":
+    try:
+        return result.open_dataset(name, **({} if group is None else {"group": group}))
+    except WildcastError:
+        raise
+    except (KeyError, OSError) as error:
+        if group is None:
+            raise
+        raise DatasetError(f"There is no group {group!r} that can be opened: {error}.") from error
+    except ValueError as error:
+        # What is there is no such dataset, as those say who tried to decode it.
+        raise ReadError(f"It cannot be opened as a dataset: {error}") from error
 
 
 def _described(dataset: "xr.Dataset") -> dict[str, Any]:
@@ -71,7 +84,7 @@ def plot_command(
     quicklook.check_matplotlib()
     chosen = read_pairs(labels, "--sel"), _indices(indices)
     with invocation.result(execution) as result:
-        dataset = result.open_dataset(name, **_group(group))
+        dataset = _opened(result, name, group)
         array = selecting.find_variable(dataset, variable)
         picture = quicklook.draw(selecting.select(array, *chosen), execution.rpartition("/")[2])
     for remark in picture.remarks:

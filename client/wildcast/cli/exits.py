@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
     FINE = 0
     """It did what it was asked to."""
     ERROR = 1
-    """Anything that has no number of its own."""
+    """Anything that has no number of its own, and "no" to a question."""
     USAGE = 2
     """The command, a value or a workflow's parameters are not as they have to be; nothing was done."""
     NOT_FOUND = 3
@@ -45,7 +45,7 @@ class ExitCode(IntEnum):
     NO_RESULTS = 8
     """The execution has failed or was cancelled, or its results have expired."""
     INTERRUPTED = 130
-    """Ctrl-C (128 + SIGINT), also in answer to a question."""
+    """Ctrl-C (128 + SIGINT)."""
     CLOSED_PIPE = 141
     """Whoever read the output has stopped, as `head` does (128 + SIGPIPE); nothing is printed."""
 

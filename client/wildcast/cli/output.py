@@ -38,6 +38,11 @@ class Output:
         if not (self.is_quiet or self.as_json):
             self._say(text)
 
+    def heading(self, text: str) -> None:
+        """Print what stands above lines for people, where no pipe gets it."""
+        if not (self.is_quiet or self.as_json):
+            sys.stderr.write(f"{text}\n")
+
     def failure(self, error: BaseException) -> None:
         """Say what went wrong."""
         sentence = sentence_of(error)

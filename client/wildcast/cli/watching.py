@@ -83,8 +83,11 @@ def list_command(
     wanted = read_pairs(labels, "label")
     with invocation.client() as client:
         executions = client.executions(workflow, status=statuses, labels=wanted, since=since, until=until, limit=limit)
-        for number, execution in enumerate(executions):
+        number = 0
+        for number, execution in enumerate(executions, start=1):
             answer = execution.last_status or execution.status()
-            if not number:
-                invocation.output.note(aligned(HEADINGS))
+            if number == 1:
+                invocation.output.heading(aligned(HEADINGS))
             invocation.output.line(answer, listed_text(answer))
+    if not number:
+        invocation.output.note("There is none.")

@@ -39,8 +39,6 @@ def test_what_does_not_fit_ends_with_1(call, api):
         ["nothing"],
         ["status"],
         ["status", "--nothing", "x"],
-        ["submit", "many", "steps"],
-        ["submit", "many", "steps=few"],
         ["submit", "many", "--label", "a"],
         ["submit", "many", "--retention", "soon"],
         ["list", "--status", "nothing"],
@@ -52,11 +50,18 @@ def test_what_does_not_fit_ends_with_1(call, api):
         ["completion", "tcsh"],
     ],
 )
-def test_what_is_typed_wrongly_ends_with_2(call, words):
-    """Options, values and addresses, before anything is done."""
-    done = call(*words)
+def test_what_is_typed_wrongly_ends_with_2(typed, words):
+    """Options, values and addresses, before anything is asked: here no server runs."""
+    done = typed(*words)
     assert (done.code, done.out) == (ExitCode.USAGE, b"")
     assert done.err
+
+
+def test_a_parameter_that_is_typed_wrongly_ends_with_2(call, api):
+    """Nothing is submitted."""
+    done = call("submit", "many", "steps=few")
+    assert (done.code, "'steps'" in done.err) == (ExitCode.USAGE, True)
+    assert {seen.method for seen in api.seen} == {"GET"}
 
 
 def test_parameters_that_a_workflow_refuses_end_with_2(call):
@@ -181,9 +186,9 @@ def test_a_full_disk_is_a_sentence(call, api):
 
 
 @pytest.mark.parametrize("words", [["--json", "status"], ["status", "--json"], ["--json", "nothing"]])
-def test_programs_get_errors_as_json(call, words):
+def test_programs_get_errors_as_json(typed, words):
     """Wherever the option stands, also where the words themselves are wrong."""
-    assert call(*words).error["kind"] == "UsageError"
+    assert typed(*words).error["kind"] == "UsageError"
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch, call):

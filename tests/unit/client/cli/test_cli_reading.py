@@ -100,6 +100,15 @@ def test_a_dataset_is_shown(call, name):
     assert described["attrs"] == {"title": "a test", "missing": None, "count": 3}
 
 
+def test_a_dataset_that_is_none_is_a_sentence(call, api, name):
+    """A group that is not there, and a file that is not what its name says."""
+    done = call("open", name, "--group", "nothing")
+    assert (done.code, "'nothing'" in done.err) == (3, True)
+    other = api.ended(2, lambda directory: (directory / "a.nc").write_bytes(b"no netCDF at all"))
+    done = call("--json", "open", other)
+    assert (done.code, done.error["kind"]) == (7, "ReadError")
+
+
 def test_a_server_that_signs_nothing_says_so(call, name):
     """Here the API itself serves the files; there is no URL to print."""
     done = call("--json", "url", name)
