@@ -115,7 +115,7 @@ class Compute:
             if (known := self._known(execution, died)) is not None:
                 return known
             try:
-                return _Run(self, self._begin(execution, died)).to_its_end()
+                return _Run(self, self._begin(execution)).to_its_end()
             except RunnerDiedError as error:
                 died = error
             except (StatusConflictError, UnknownExecutionError) as conflict:
@@ -180,9 +180,10 @@ class Compute:
         if computed is not None:
             logger.info("%s is computed, and not run again", execution.id)
             return Outcome(end="computed", attempt=execution.attempt, provenance=computed.provenance)
-        if execution.attempt < self.max_attempts or self._was_not_begun(execution, died):
+        if self._was_not_begun(execution) or (execution.attempt < self.max_attempts and not self._never_is(execution)):
             return None
-        times = f"the service stopped {execution.attempt} times while it ran this; it is not tried again"
+        often = max(execution.attempt, self.means.marks.taken(execution))
+        times = f"the service stopped {often} times while it ran this; it is not tried again"
         return Outcome(
             end="failed",
             attempt=execution.attempt,
@@ -190,7 +191,7 @@ class Compute:
             provenance=None if died is None else died.provenance,
         )
 
-    def _begin(self, execution: Execution, died: RunnerDiedError | None) -> Execution:
+    def _begin(self, execution: Execution) -> Execution:
         means, started = self.means, utc_now()
         if execution.status is ExecutionStatus.QUEUED:
             # It was put back in this attempt, if it was begun.
@@ -203,7 +204,7 @@ class Compute:
                 job=execution.jobs,
                 worker=means.identity.id,
                 site=means.identity.site,
-                reuse=self._was_not_begun(execution, died),
+                reuse=self._was_not_begun(execution),
                 elsewhere=execution.worker is not None and not means.identity.has_outlived(execution.worker),
                 started_at=started,
                 # At once, so that it is known where a run is, and was when its host is lost.
@@ -214,15 +215,19 @@ class Compute:
         reached("compute.begun")
         return begun
 
-    def _was_not_begun(self, execution: Execution, died: RunnerDiedError | None) -> bool:
-        """Whether who took it died before the workflow was called: then nothing of this attempt has run."""
-        means, marks = self.means, self.means.marks
-        ours = means.identity.has_outlived(execution.worker) and means.identity.site == execution.site
+    def _was_not_begun(self, execution: Execution) -> bool:
+        """Whether worker or runner died before the workflow was called: then nothing of this attempt has run."""
+        return self._is_unbegun(execution) and not self._never_is(execution)
+
+    def _never_is(self, execution: Execution) -> bool:
+        """Whether it is as with a file whose mere loading kills its process: that must not go on for ever."""
+        return self._is_unbegun(execution) and self.means.marks.taken(execution) >= self.max_attempts
+
+    def _is_unbegun(self, execution: Execution) -> bool:
+        identity = self.means.identity
+        ours = identity.has_outlived(execution.worker) and identity.site == execution.site
         is_running = execution.status is ExecutionStatus.RUNNING
-        if died is not None or not ours or not is_running or marks.begun(execution).exists():
-            return False
-        # A file whose mere loading kills the worker must not do so for ever.
-        return marks.taken(execution) < self.max_attempts
+        return ours and is_running and not self.means.marks.begun(execution).exists()
 
 
 class _Run:
