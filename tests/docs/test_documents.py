@@ -180,13 +180,14 @@ def test_notebooks_run(notebook, serving, tmp_path):
     assert "Signature=" not in done.stdout + done.stderr
 
 
+@pytest.mark.timeout(300)
 def test_the_command_lines_lines_run(serving, tmp_path):
     """What `docs/command-line.md` types works, one line after the other, and says nothing wrong."""
     text = as_served(joined(ROOT / "docs/command-line.md", "bash"), serving)
     environment = serving | {"HOME": str(tmp_path), "PYTHONWARNINGS": "error"}
     command = ["bash", "-eu", "-c", text]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Error" not in done.stderr

@@ -84,7 +84,11 @@ def test_bash_completes(tmp_path, api):
         '_wildcast_completion wildcast; echo "${COMPREPLY[@]}"'
     )
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "WILDCAST_URL": api.url}
-    done = subprocess.run(
-        ["bash", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
+    for _ in range(10):
+        done = subprocess.run(
+            ["bash", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        # It waits for the server so long only, and a busy machine may take longer: then Tab is pressed again.
+        if done.stdout != "\n":
+            break
     assert (done.stdout, done.stderr) == ("many\n", "")
