@@ -185,7 +185,8 @@ def test_no_request_is_lost_that_was_accepted(
     wrong = {key: value for key, value in recorded.items() if value[0] != "completed"}
     assert not wrong, f"{len(wrong)} did not complete: {dict(list(wrong.items())[:5])}"
     begun = noted(tmp_path / "starts")
-    differing = {key: (attempt, begun[key]) for key, (_, attempt) in recorded.items() if attempt != begun[key]}
+    # Whoever takes over from another machine cannot know whether the workflow had been called there: it counts.
+    differing = {key: (attempt, begun[key]) for key, (_, attempt) in recorded.items() if attempt < begun[key]}
     assert not differing, f"attempts recorded, starts: {differing}"
     figures(
         f"{APIS} APIs behind nginx, {WORKERS} workers, Postgres",
@@ -193,6 +194,8 @@ def test_no_request_is_lost_that_was_accepted(
         kills=" ".join(f"{role} {number}" for role, number in sorted(killer.killed.items())),
         accepted=len(accepted),
         completed=sum(value[0] == "completed" for value in recorded.values()),
+        attempts=sum(attempt for _, attempt in recorded.values()),
+        starts=sum(begun.values()),
         started_more_than_once=sum(number > 1 for number in begun.values()),
         requests_asked_again=clients.asked_again,
         seconds_until_the_last=round(took - submitted_for),
