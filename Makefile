@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 export AWS_EC2_METADATA_DISABLED = true
 
-.PHONY: help setup demo serve test test-long test-system test-emulators test-earth2 check bench peers format lock clean
+.PHONY: help setup demo serve test test-long test-system test-emulators test-earth2 check check-types check-documents bench peers format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -64,8 +64,13 @@ test-earth2: .venv-earth2/.ready ## the tests that need Earth2Studio, in .venv-e
 check: $(READY) ## ruff, mypy --strict, the import rule, every code block of README and docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory --jobs=2 check-types check-documents
+
+check-types: $(READY)
+	@$(BIN)/mypy
+
+check-documents: $(READY)
 	@$(BIN)/pytest -q tests/docs
 
 bench: $(READY) peers ## print the tables of docs/benchmarks.md (several minutes)
