@@ -58,6 +58,9 @@ class ClientCore(Generic[A, E]):
             workflow, execution_id = None, workflow
         if execution_id is None:
             raise TypeError("Name an execution: get(execution_id), or get(workflow, execution_id).")
+        if not execution_id or any(character.isspace() for character in execution_id):
+            said = f"{execution_id!r} is no execution's id" if execution_id else "the id is empty"
+            raise UnknownExecutionError(UnknownExecutionError.advised(said))
         if workflow is None:
             return (yield from self._finding(execution_id))
         answer = yield from asked(self._api, _calls.status(_calls.Target(workflow, execution_id)))

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 from fsspec.mapping import FSMap
 
+from wildcast._errors import InvalidUrlError
 from wildcast._filesystem import SignedFileSystem
 
 if TYPE_CHECKING:
     from wildcast._result import Result
 
 
-def create_cloudfront_mapper(signed_url: str, zarr_path: str = "") -> FSMap:
+def create_cloudfront_mapper(signed_url: str | None, zarr_path: str = "") -> FSMap:
     """Map the keys of a zarr store behind a wildcard signed URL to their bytes.
 
     Parameters
@@ -28,8 +29,13 @@ def create_cloudfront_mapper(signed_url: str, zarr_path: str = "") -> FSMap:
     Raises
     ------
     InvalidUrlError
-        If the URL is not such a one.
+        If the URL is not such a one, or there is none.
     """
+    if signed_url is None:
+        raise InvalidUrlError(
+            "There is no signed URL, as of a result that the API itself serves: use `result.mapper()` or "
+            "`result.open_dataset()`."
+        )
     return FSMap(zarr_path.strip("/"), SignedFileSystem(signed_url))
 
 

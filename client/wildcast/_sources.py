@@ -299,7 +299,8 @@ def parse(signed_url: str) -> SignedUrl:
         If it is no such URL; the sentence does not repeat it.
     """
     try:
-        return parse_signed_url(signed_url)
+        # As read from a file, with its line end.
+        return parse_signed_url(signed_url.strip())
     except ValueError as error:
         raise InvalidUrlError(f"This is no wildcard signed URL such as https://…/prefix/*?Policy=…: {error}") from None
 

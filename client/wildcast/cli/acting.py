@@ -21,7 +21,8 @@ def cancel_command(invocation: Invocation, execution: str) -> None:
     """
     with invocation.execution(execution) as found:
         answer = found.cancel()
-    invocation.output.answer(answer, f"{answer.execution_id} is {answer.status.value}.")
+    how = "is cancelled" if answer.status.is_final else f"is {answer.status.value}, and is being cancelled"
+    invocation.output.answer(answer, f"{answer.execution_id} {how}.")
 
 
 @click.command("retry", cls=Command)
@@ -33,8 +34,10 @@ def retry_command(invocation: Invocation, execution: str) -> None:
     It goes on from the step that failed.
     """
     with invocation.execution(execution) as found:
+        before = found.last_status or found.status()
         answer = found.retry()
-    invocation.output.answer(answer, f"{answer.execution_id} is {answer.status.value}.")
+    how = "is tried again" if before.status.is_final else "has not ended: there is nothing to try again"
+    invocation.output.answer(answer, f"{answer.execution_id} {how}; it is {answer.status.value}.")
 
 
 @click.command("pin", cls=Command)

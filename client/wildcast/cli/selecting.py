@@ -103,9 +103,22 @@ def _nearest(array: "xr.DataArray", name: str, text: str) -> int:
         return found[0]
     try:
         wanted = _as_value(index, text)
-        return int(np.abs(index.values - wanted).argmin())
+        if _horizontal(array, "longitude") == name:
+            wanted = _turned(index, wanted)
+        distances = np.abs(index.values - wanted)
+        position = int(distances.argmin())
+        is_far = size > 1 and distances[position] > np.abs(np.diff(index.values)).max()
     except (ValueError, TypeError):
         refuse(f"{text!r} is no value of {name!r}, which has values such as {index[0]}.")
+    if is_far:
+        refuse(f"{name!r} goes from {index[0]} to {index[-1]}; {text} is outside.")
+    return position
+
+
+def _turned(index: Any, wanted: float) -> float:
+    """Return the same meridian as this axis counts it: from 0 to 360 degrees east, or from -180 to 180."""
+    turns = (wanted, wanted + 360.0, wanted - 360.0)
+    return min(turns, key=lambda turn: float(abs(index.values - turn).min()))
 
 
 def _as_value(index: Any, text: str) -> Any:

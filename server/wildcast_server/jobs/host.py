@@ -179,6 +179,12 @@ class Host:
         return Discovery(Registry(), ())
 
     def _missing(self, name: str, found: Discovery) -> str:
+        if self._load.sources is not None and name not in self._load.sources:
+            places = ", ".join(self._load.directories) or "any directory"
+            return (
+                f"no file in {places} has a workflow {name!r}, or it failed to load (the log of the start says so): "
+                "start the service with its directory, and retry this"
+            )
         places = (self._load.sources or {}).get(name) or ", ".join(self._load.directories) or "any directory"
         reasons = "; ".join(failure.message for failure in found.failures) or "no file there failed to load"
         return f"there is no workflow {name!r} in {places}: {reasons}"

@@ -269,7 +269,8 @@ def test_an_execution_ends_whose_file_was_taken_away(settings_of, flows, forks):
     with Stack(settings_of(), forks=forks):
         ended = eventually_ended(settings_of(), execution.id)
     assert ended.status == "failed"
-    assert "there is no workflow 'waits'" in ended.error_message
+    assert "has a workflow 'waits'" in ended.error_message
+    assert "retry this" in ended.error_message
 
 
 def eventually_ended(settings, execution_id):

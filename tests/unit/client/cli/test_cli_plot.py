@@ -75,6 +75,23 @@ def test_coordinates_are_known_by_names_units_and_standard_names():
 
 
 @pytest.mark.parametrize(
+    ("typed", "taken"), [("-90", "lon=270"), ("270", "lon=270"), ("-45", "lon=315"), ("-359", "lon=0")]
+)
+def test_a_meridian_is_one_however_it_is_counted(typed, taken):
+    """West of Greenwich is negative for some and beyond 180 for others; the grid has its own way."""
+    assert select(globe(), {"lon": typed}, {}).taken[0] == taken
+
+
+def test_what_lies_outside_is_refused():
+    """The nearest place of another continent is not what was asked for."""
+    region = globe().isel(lon=slice(0, 3), lat=slice(2, 4))
+    with pytest.raises(click.UsageError, match=r"'lon' goes from 0\.0 to 90\.0; 200 is outside"):
+        select(region, {"lon": "200"}, {})
+    with pytest.raises(click.UsageError, match="is outside"):
+        select(region, {"lat": "-89"}, {})
+
+
+@pytest.mark.parametrize(
     ("values", "text", "position"),
     [
         (np.array([500.0, 850.0]), "700", 1),
