@@ -9,6 +9,7 @@ cores; ``obstore`` is its HTTPStore, which cannot carry a query and sends the si
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -28,6 +29,11 @@ import wildcast._filesystem
 from wildcast import Result
 from wildcast._api import Api
 from wildcast.contract.wire import ResultMetadata
+
+with suppress(ImportError):
+    # What xarray would import when it first opens something.
+    import dask.array  # noqa: F401
+xr.backends.list_engines()
 
 OK = (200, 206)
 MISSING = 404
