@@ -54,12 +54,16 @@ class Result(ResultBase):
 
         Raises
         ------
+        MissingFileError
+            If nothing is at `path`.
         UnsupportedError
             If the server signs nothing on request and what is asked for cannot be had from `signed_url` either.
         ApiError
             If it signs nothing for this, or does not answer.
         """
         relative = None if path is None else self._relative(path.strip("/"))
+        if relative is not None:
+            self._check_there(relative)
         try:
             signed = self._signed(path=relative, expires_in=expires_in, ip=ip)
         except UnsupportedError:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from wildcast._api import Api, listed_files
-from wildcast._errors import DatasetError
+from wildcast._errors import DatasetError, MissingFileError, shown
 from wildcast._execution_source import source_of
 from wildcast._retry import Retry
 from wildcast._sources import UrlSource
@@ -158,6 +158,12 @@ class ResultBase:
         if self.signed_url is None:
             raise ValueError("The API serves these files itself: there is no signed URL; leave `signed` out.")
         return {"signed_url": self.signed_url}
+
+    def _check_there(self, relative: str) -> None:
+        """Raise `MissingFileError` if neither a file nor a directory is there, as far as the files are known."""
+        paths = self.paths
+        if paths and relative not in paths and not any(path.startswith(f"{relative}/") for path in paths):
+            raise MissingFileError(f"There is no {shown(relative)} in this result; its `paths` say what there is.")
 
     def _relative(self, path: str) -> str:
         return path.removeprefix(f"{self.metadata.request_id}/")

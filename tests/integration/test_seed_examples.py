@@ -109,7 +109,7 @@ def test_seamless_access(api_url):
     assert ds["time"].values == np.datetime64("2025-08-21T06")
     np.testing.assert_array_equal(ds["t2m"].values.ravel(), np.arange(40.0))
     t2m = ds["t2m"].sel(lead_time=np.timedelta64(timedelta(hours=24)))
-    assert t2m.sel(lat=1, lon=91, method="nearest").item() == 37
+    assert t2m.sel(lat=1, lon=91, method="nearest").load().item() == 37
 
 
 def test_direct_file_download(client, request_result, storage_type):
