@@ -99,7 +99,7 @@ def test_a_mended_constructor_is_imported_again(run, sources):
 
 def test_what_has_no_source_is_unknown(run):
     """Nothing is searched for it, so that no other file is imported."""
-    with pytest.raises(WorkflowLoadError, match="there is no workflow 'other'"):
+    with pytest.raises(WorkflowLoadError, match="has a workflow 'other', or it failed to load"):
         run("other")
 
 
