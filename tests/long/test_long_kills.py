@@ -23,7 +23,7 @@ SEED = int(os.environ.get("LONG_SEED", "1"))
 IN_FLIGHT = 12
 """How many executions wait or run at a time, so that there are some at every kill."""
 
-VICTIMS = (*["runner"] * 6, *["worker"] * 2, *["api"] * 2, "edge")
+VICTIMS = (*["runner"] * 6, *["worker"] * 2, *["api"] * 2, "edge", "fork server")
 EVERY_NTH_SUPERVISOR = 25
 UP = "API   http"
 

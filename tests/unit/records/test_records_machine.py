@@ -193,7 +193,7 @@ def _published(attempt: int) -> PublicationRecord:
     return PublicationRecord(storage_type="server", publication=publication, datasets=(), upload=None)
 
 
-RecordsMachine.TestCase.settings = settings(max_examples=8, stateful_step_count=25, deadline=None, derandomize=True)
+RecordsMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=25, deadline=None, derandomize=True)
 
 
 class TestRecordsMachine(RecordsMachine.TestCase):

@@ -131,7 +131,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, late=ROWS, limit=st.integers(1, 4), workflow=st.sampled_from([None, "a"]), label=st.booleans())
 def test_pages_are_those_of_a_sorted_list(fresh, rows, late, limit, workflow, label):
     """Whatever is submitted before and while somebody goes through the pages, what was there comes once, in order."""
