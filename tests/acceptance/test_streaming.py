@@ -8,6 +8,7 @@ import boto3
 import numpy as np
 import pytest
 import xarray as xr
+from tests.acceptance.conftest import Starter
 
 from wildcast.contract.naming import is_metadata
 from wildcast_server.transfer.mark import MARK_PATH
@@ -42,9 +43,9 @@ def start_s3(start, s3_endpoint):
 
 
 @pytest.fixture(scope="module", params=["file", "s3"])
-def streaming(request, start_once, tmp_path_factory):
+def streaming(request, forks, tmp_path_factory):
     """Give a stack over a store of files, and one over S3, that keep their output directories to be looked at."""
-    starter = type(start_once)(tmp_path_factory.mktemp(request.param))
+    starter = Starter(tmp_path_factory.mktemp(request.param), forks)
     if request.param == "s3":
         yield start_s3(starter, request.getfixturevalue("s3_endpoint"))
     else:

@@ -76,6 +76,10 @@ class Remove:
     forget
         Lets a CDN forget all keys that begin with the first argument; the second one is the same where a removal is
         repeated, and another for each removal.
+    ahead
+        How long before it is due something is done.
+    batch
+        How many are taken up at a time; what fails is taken up again by the next batch, if it is due by then.
     """
 
     records: Records
@@ -85,16 +89,20 @@ class Remove:
     prefix: str = ""
     ledgers: Ledgers = field(default_factory=lambda: Ledgers(None, ""))
     forget: Callable[[str, str], None] = lambda _beginning, _reference: None
+    ahead: timedelta = timedelta()
+    batch: int = BATCH
     clock: Callable[[], datetime] = utc_now
 
     def __call__(self) -> int:
         """Do what is due; return how much of it is done. What fails is due again later."""
         done = 0
         while True:
-            now = self.clock()
-            due = self.records.due_removals(now, site=self.site, lease_seconds=LEASE_SECONDS, limit=BATCH)
+            lease = LEASE_SECONDS - self.ahead.total_seconds()
+            due = self.records.due_removals(
+                self.clock() + self.ahead, site=self.site, lease_seconds=lease, limit=self.batch
+            )
             done += sum(map(self._do, due))
-            if len(due) < BATCH:
+            if len(due) < self.batch:
                 return done
 
     def _do(self, removal: Removal) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +95,8 @@ def life_cycle(settings: Settings, records: Records, jobs: JobQueue, store: Obje
 def cleanup(settings: Settings, *, dry_run: bool, say: Callable[[str], object]) -> None:
     """Let expire, remove, sweep and forget all that is due, also what would be tried later; say what.
 
-    A service may run meanwhile. What has expired now is forgotten by a later run.
+    A service may run meanwhile. What has expired now is forgotten by a later run, and what had begun to be stored is
+    removed again by it.
 
     Parameters
     ----------
@@ -122,8 +123,8 @@ def cleanup(settings: Settings, *, dry_run: bool, say: Callable[[str], object]) 
             return
         parts.prune()
         parts.expire()
-        # As if all pauses were over, and the leases of whoever was killed.
-        replace(parts.remove, clock=_after_all_pauses)()
+        # As if all pauses were over, and the leases of whoever was killed; each is tried once.
+        replace(parts.remove, ahead=LONGEST_PAUSE + timedelta(seconds=LEASE_SECONDS), batch=EVERY)()
         parts.sweep()
     finally:
         jobs.close()
@@ -160,10 +161,6 @@ def _plan(parts: LifeCycle) -> Iterator[str]:
 
 def _tell(orphan: Orphan) -> str:
     return f"{'remove' if orphan.is_ours else 'leave'} {orphan}"
-
-
-def _after_all_pauses() -> datetime:
-    return utc_now() + LONGEST_PAUSE + timedelta(seconds=LEASE_SECONDS)
 
 
 def _check_there_is_one(settings: Settings) -> None:

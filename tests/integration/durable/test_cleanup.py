@@ -179,17 +179,19 @@ def test_what_it_said_is_gone_and_everything_else_is_there(installation, full) -
     assert not (installation.settings.output_dir / "exec_1_ffffffff").exists()
 
 
-def test_another_run_forgets_what_the_first_has_let_expire(installation, full) -> None:
-    """And a third has nothing to do any more."""
+def test_later_runs_forget_what_the_first_has_let_expire(installation, full) -> None:
+    """What had only begun to be stored is removed once more before; then there is nothing to do any more."""
     made = full()
     installation.cleanup(dry_run=False)
 
-    said = installation.cleanup(dry_run=False)
-
-    assert sorted(said) == sorted(
-        [f"forget {made[name].id}: expired" for name in ("expired now", "failed")]
-        + [f"forget {made['deleted'].id}: deleted"]
+    assert sorted(installation.cleanup(dry_run=False)) == sorted(
+        [
+            f"forget {made['expired now'].id}: expired",
+            f"forget {made['deleted'].id}: deleted",
+            f"remove outputs/{made['failed'].id}: expired",
+        ]
     )
+    assert installation.cleanup(dry_run=False) == [f"forget {made['failed'].id}: expired"]
     assert installation.cleanup(dry_run=True) == ["nothing was changed"]
 
 
