@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 export AWS_EC2_METADATA_DISABLED = true
+# Hundreds of processes import the same modules, which are compiled once, when first imported (see `setup`).
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo serve test test-long test-system test-emulators test-earth2 check check-types check-documents bench peers format lock clean
 .DEFAULT_GOAL := help

@@ -1,7 +1,7 @@
 """Putting the parts together, and what is left when that fails."""
 
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import httpx
@@ -41,8 +41,13 @@ def stack_of(settings) -> Stack:
 
 
 def held():
-    """Threads and files that this process has open."""
-    return set(threading.enumerate()), len(list(Path("/proc/self/fd").iterdir()))
+    """Threads, files and sockets that this process has open."""
+    found = set(threading.enumerate())
+    for link in Path("/proc/self/fd").iterdir():
+        # The directory that is listed is open itself, and closed by then.
+        with suppress(FileNotFoundError):
+            found.add(f"{link.name}: {link.readlink()}")
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +72,7 @@ def test_a_stack_that_cannot_be_built_leaves_nothing(settings_of, values, words)
     before = held()
     with pytest.raises(SettingsError, match=words):
         stack_of(settings_of(**values)).__enter__()
-    assert held() == before
+    assert held() <= before
     with stack_of(settings_of()):
         pass
 
@@ -82,15 +87,15 @@ def test_an_older_schema_leaves_nothing(settings_of, tmp_path):
     before = held()
     with pytest.raises(SchemaMismatchError):
         stack_of(settings_of()).__enter__()
-    assert held() == before
+    assert held() <= before
 
 
 def test_a_stack_leaves_nothing_when_it_ends(settings_of):
     """The same for one that ran, its worker included."""
     before = held()
     with Stack(settings_of()):
-        assert held() != before
-    assert held() == before
+        assert held() - before
+    assert held() <= before
 
 
 def test_an_edge_needs_its_port(settings_of):
