@@ -4,7 +4,7 @@ from wildcast_server.records.base import Records
 from wildcast_server.records.engine import open_engine
 from wildcast_server.records.memory import MemoryRecords
 from wildcast_server.records.observed import ObservedRecords
-from wildcast_server.records.schema import ensure_schema, migrate
+from wildcast_server.records.schema import ensure_schema, is_fresh, migrate
 from wildcast_server.records.sql import SqlRecords
 from wildcast_server.records.values import (
     Accepted,
@@ -39,6 +39,7 @@ __all__ = [
     "Submission",
     "Within",
     "ensure_schema",
+    "is_fresh",
     "migrate",
     "open_engine",
 ]

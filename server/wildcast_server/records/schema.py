@@ -59,6 +59,18 @@ def ensure_schema(engine: Engine) -> None:
             raise _mismatch(found)
 
 
+def is_fresh(engine: Engine) -> bool:
+    """Say whether the database has no table of wildcast's; makes none, but SQLite's own file.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If the database cannot be reached.
+    """
+    with translated(), engine.connect() as connection:
+        return _is_fresh(connection)
+
+
 def migrate(engine: Engine) -> None:
     """Bring the schema to this version, in one transaction.
 

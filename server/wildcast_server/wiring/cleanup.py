@@ -6,14 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import make_url
-
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.errors import SettingsError
 from wildcast_server.jobs import JobQueue
 from wildcast_server.jobs.dbos_engine import DbosQueue
 from wildcast_server.publish.ledgers import Ledgers
-from wildcast_server.records import Records
+from wildcast_server.records import Records, is_fresh, open_engine
 from wildcast_server.settings import Settings
 from wildcast_server.store import ObjectStore
 from wildcast_server.store.invalidation import Invalidation
@@ -164,10 +162,14 @@ def _tell(orphan: Orphan) -> str:
 
 
 def _check_there_is_one(settings: Settings) -> None:
-    """Make no database by looking for one."""
-    url = make_url(database_url(settings))
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-        raise SettingsError(f"there is no database {url.database}: nothing has run here yet")
+    """Make no database, and no table, by looking for one."""
+    engine = open_engine(database_url(settings))
+    try:
+        name, is_file = engine.url.database, engine.dialect.name == "sqlite"
+        if (is_file and not Path(str(name)).exists()) or is_fresh(engine):
+            raise SettingsError(f"there are no records in the database {name}: nothing has run here yet")
+    finally:
+        engine.dispose()
 
 
 def _site(settings: Settings) -> str:

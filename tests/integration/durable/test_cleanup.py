@@ -8,7 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData, select
+from sqlalchemy import MetaData, inspect, select
+from tests.databases import Postgres
 
 from wildcast.contract.status import ExecutionStatus
 from wildcast_server.domain.execution import Execution, utc_now
@@ -224,3 +225,14 @@ def test_no_database_is_made_by_cleaning_up(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="nothing has run here yet"):
         cleanup(Settings(data_dir=tmp_path / "data"), dry_run=True, say=print)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_no_table_is_made_by_cleaning_up(tmp_path: Path, postgres: Postgres, dry_run: bool) -> None:
+    """Not in a database either that is there and empty."""
+    settings = Settings.model_validate({"data_dir": tmp_path / "data", "database": {"url": postgres.empty()}})
+    with pytest.raises(SettingsError, match="nothing has run here yet"):
+        cleanup(settings, dry_run=dry_run, say=print)
+    engine = open_engine(url_of(settings))
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
