@@ -197,3 +197,13 @@ def test_a_clients_error_does_not_tell_where_the_server_keeps_things(api, record
     records.error = errors.AccessDeniedError(f"{uri} could not be read: permission denied", uri)
     answer = api.get(f"/v1/infer/results/{ID}/status")
     assert answer.json()["error"] == "a.txt could not be read: permission denied"
+
+
+@pytest.mark.parametrize("path", [f"/v1/infer/results/{ID}/status", "/health", "/readiness"])
+def test_a_clients_error_does_not_tell_where_the_database_is(api, records, caplog, path):
+    """What its driver says has hosts and users; our log has it."""
+    records.error = errors.ServiceUnavailableError("the database cannot be used now", "no route to 10.0.0.3 for me")
+    answer = api.get(path)
+    assert (answer.status_code, answer.json()["error"]) == (503, "the database cannot be used now")
+    assert "10.0.0.3" not in answer.text
+    assert "10.0.0.3" in caplog.text

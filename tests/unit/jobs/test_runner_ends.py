@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from wildcast_server.errors import ExecutionCancelledError, RunnerDiedError, WorkflowFailedError
+from wildcast_server.jobs import protocol
 
 TIMEOUT = 20.0
 
@@ -31,6 +33,19 @@ def test_a_stubborn_workflow_is_killed_with_what_it_started(runner, request_of, 
     assert isinstance(running.join(), ExecutionCancelledError)
     eventually(lambda: not is_running(running.progress["pid"]) and not is_running(running.progress["grandchild"]))
     runner.run(request_of("writes"), lambda _: None)
+
+
+def test_a_child_that_reads_nothing_is_killed_all_the_same(runner, request_of, start):
+    """Telling it so would wait for ever, where it has not read what it was told before."""
+    running = start(request_of("is_stubborn"))
+    os.kill(running.progress["pid"], signal.SIGSTOP)
+    told = protocol.Progress(progress={"much": "x" * (8 << 20)})
+    blocked = threading.Thread(target=runner._process.channel.send, args=(told,))
+    blocked.start()
+    assert runner.cancel(0.1)
+    assert isinstance(running.join(), ExecutionCancelledError)
+    blocked.join(TIMEOUT)
+    assert not blocked.is_alive()
 
 
 def test_a_cancelled_run_ends_as_cancelled_even_if_it_finishes(runner, request_of, start):

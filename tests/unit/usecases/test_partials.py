@@ -64,9 +64,9 @@ def running(records):
 def show(store):
     """Let an attempt show files, as a worker does."""
 
-    def write(*paths: str, attempt=1, prefix=f"outputs/{ID}"):
+    def write(*paths: str, attempt=1, execution=ID, prefix=f"outputs/{ID}"):
         rows = [FileRow(path, 5, "AAAAAAAAAAA=", '"e"', "") for path in paths]
-        about = {"execution": ID, "attempt": attempt, "created_at": utc_now(), "verified": "crc64nvme"}
+        about = {"execution": execution, "attempt": attempt, "created_at": utc_now(), "verified": "crc64nvme"}
         write_partial(store, prefix, Manifest.of(rows, datasets=(DATASET,), **about))
 
     return write
@@ -117,6 +117,18 @@ def test_a_list_is_read_once_a_second(partials, running, show, clock):
     assert partials.describe(running).metadata.publication.files == 1
     clock.now += KEEP_SECONDS
     assert partials.describe(running).metadata.publication.files == 2
+
+
+def test_a_list_is_kept_no_longer_than_it_is_good_for(partials, records, running, show, clock):
+    """It may be of a million files: the next who asks, for whatever execution, lets it go."""
+    show("a")
+    partials.describe(running)
+    other = f"{ID[:-1]}2"
+    records.insert(Execution(id=other, workflow_name="simulate", parameters={"n": 1}))
+    show("b", execution=other, prefix=f"outputs/{other}")
+    clock.now += KEEP_SECONDS
+    partials.describe(records.change(other, expected=Status.QUEUED, to=Status.RUNNING, started_at=utc_now()))
+    assert [place[0] for place in partials._kept] == [other]
 
 
 def test_what_an_attempt_before_has_shown_is_nothing(partials, running, show):
