@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting .venv up from requirements.lock (a minute or two, once) …"
 	@$(PYTHON) -m venv --clear .venv
 	@# Of ten thousand modules most are never imported: each is compiled when it is.
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -32,7 +32,8 @@ serve: $(READY) ## API, worker and edge on http://127.0.0.1:8000 and :8001, unti
 	@$(BIN)/wildcast-server serve
 
 test: $(READY) ## the tests (under five minutes)
-	@$(BIN)/pytest --numprocesses=auto --ignore=tests/docs
+	@# More processes than cores, since many tests wait; each begins with a stretch of neighbours, which share servers.
+	@$(BIN)/pytest --numprocesses=4 --dist=worksteal --ignore=tests/docs
 
 # FAULTS_PUBLICATIONS, FAULTS_FLIPS, FAULTS_KILLS and FAULTS_EXPIRIES make tests/faults shorter, or longer; LONG_KILLS,
 # LONG_EXECUTIONS, LONG_RECORDS, LONG_SUBMIT_SECONDS, LONG_OUTAGE_SECONDS and LONG_SOAK_SECONDS do so for tests/long.

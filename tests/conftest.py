@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from tests.databases import Postgres, database_url, postgres
 
@@ -12,6 +13,10 @@ from wildcast_server.wiring.child import MODULES
 from wildcast_server.wiring.fork_server import ForkServer
 
 __all__ = ["Postgres", "database_url", "postgres"]
+
+# Fewer examples than by default (`--hypothesis-profile=default`): those of many tests add up to minutes.
+hypothesis.settings.register_profile("quick", max_examples=30)
+hypothesis.settings.load_profile("quick")
 
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 if "TEST_S3_BUCKET" not in os.environ:
@@ -25,6 +30,14 @@ if "TEST_S3_BUCKET" not in os.environ:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name functions by their names: their addresses differ between the processes that share the tests."""
     return getattr(val, "__qualname__", None) if callable(val) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before anything is deselected: what starts many processes does so by default on one kind of database."""
+    for item in items:
+        if item.get_closest_marker("long_on_postgres") and "postgres" in item.name.lower():
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,7 @@ def serve(tmp_path, clean_environment) -> Iterator[Callable[..., Server]]:
         server.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_an_idle_server_ends_well(serve, tmp_path, number):
     """Exit code 0, no traceback, and the warm process is gone."""
     server = serve()
@@ -155,6 +155,7 @@ def test_a_workflow_that_runs_is_interrupted_and_taken_up_again(serve, tmp_path)
         assert result.metadata.publication.attempt == 1
 
 
+@pytest.mark.long
 def test_a_signal_to_all_processes_interrupts_in_order_too(serve, tmp_path):
     """Some service managers signal the whole control group: the execution is no failure then either."""
     first = serve()
@@ -203,6 +204,7 @@ def test_no_request_is_refused_while_a_killed_api_is_started_again(serve):
     assert server.child("api") != before
 
 
+@pytest.mark.long
 def test_a_killed_edge_is_started_again(serve):
     """URLs that were signed before open after that, since its key is the same."""
     server = serve()
@@ -229,6 +231,7 @@ def test_a_killed_supervisor_leaves_no_process(serve, tmp_path):
     assert serve().client.submit("writes_text").wait(timeout=TIMEOUT, progress=False).files
 
 
+@pytest.mark.long
 def test_an_idle_runner_that_is_killed_is_replaced(serve, tmp_path):
     """A process that the kernel takes between two executions costs nothing."""
     server = serve()
@@ -241,6 +244,7 @@ def test_an_idle_runner_that_is_killed_is_replaced(serve, tmp_path):
     assert server.client.submit("writes_text").wait(timeout=TIMEOUT, progress=False).files
 
 
+@pytest.mark.long
 def test_a_second_server_over_the_same_data_is_refused(serve, tmp_path, clean_environment):
     """It would take up what the first one is running; the first one goes on."""
     first = serve()
@@ -319,6 +323,7 @@ def held(s3_endpoint) -> Iterator[HeldStore]:
     made.close()
 
 
+@pytest.mark.long
 def test_a_publication_that_is_going_on_is_ended(serve, held, bucket):
     """SIGTERM waits for an upload that ends within the grace; the next start finds it completed."""
     first = serve(**held.settings(bucket))
@@ -350,7 +355,7 @@ def test_a_second_ctrl_c_ends_at_once(serve, held, bucket):
     assert [file.size for file in result.files] == [5]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_start_is_ended_while_a_file_is_tried(tmp_path, clean_environment, number):
     """An import that hangs does not keep the service from heeding a stop; that it has is the last line."""
     flows = tmp_path / "flows"
@@ -371,6 +376,7 @@ def test_a_start_is_ended_while_a_file_is_tried(tmp_path, clean_environment, num
     assert "Traceback" not in log
 
 
+@pytest.mark.long
 def test_stopped_is_the_last_that_is_said(serve):
     """Whoever pressed Ctrl-C sees when it is over, and nothing of seconds for a workflow that does not run."""
     server = serve()

@@ -19,7 +19,7 @@ from wildcast_server.api import errors
 from wildcast_server.api.files import file_routes
 from wildcast_server.domain.execution import Execution
 from wildcast_server.edge.app import create_edge
-from wildcast_server.publish import publish_in_place
+from wildcast_server.publish import Published, publish_in_place
 from wildcast_server.records import MemoryRecords
 from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.signing.keys import generate_private_key
@@ -83,7 +83,7 @@ class Face:
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published output directory; its sparse files have grown since, for nobody reads them to publish them."""
+    """An output directory."""
     directory = tmp_path_factory.mktemp("outputs") / ID
     directory.mkdir()
     (directory / "data.bin").write_bytes(DATA)
@@ -95,13 +95,19 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def api(output: Path) -> Iterator[Face]:
+def published(output: Path) -> Published:
+    """What is published there; sparse files grow afterwards, for nobody reads gigabytes to publish them."""
+    return publish_in_place(output, ID)
+
+
+@pytest.fixture(scope="module")
+def api(output: Path, published: Published) -> Iterator[Face]:
     """The API's route of files."""
     records = MemoryRecords()
     records.insert(Execution(id=ID, workflow_name="flow", parameters={}))
     records.change(ID, expected=Status.QUEUED, to=Status.RUNNING)
     records.change(ID, expected=Status.RUNNING, to=Status.PENDING_RESULTS)
-    record = as_record(publish_in_place(output, ID), 1)
+    record = as_record(published, 1)
     records.change(ID, expected=Status.PENDING_RESULTS, to=Status.COMPLETED, published=record)
     app = FastAPI()
     errors.install(app)
@@ -113,7 +119,7 @@ def api(output: Path) -> Iterator[Face]:
 
 
 @pytest.fixture(scope="module")
-def edge(output: Path) -> Iterator[Face]:
+def edge(output: Path, published: Published) -> Iterator[Face]:  # noqa: ARG001 - before anything grows
     """The edge over the same directory."""
     bound = bind("127.0.0.1", 0, "edge")
     url = url_of(bound)

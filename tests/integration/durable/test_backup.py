@@ -84,6 +84,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, forks: ForkServer) -> 
         site.close()
 
 
+@pytest.mark.long_on_postgres
 def test_what_was_backed_up_goes_on_after_a_restore(place: Place) -> None:
     """Results open, what ran and what waited completes, and what came after the backup is unknown."""
     site = place.start()

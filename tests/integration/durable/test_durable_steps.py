@@ -49,6 +49,7 @@ def test_a_worker_killed_at_any_place_is_gone_on_with(site, failpoint):
     assert len(site.starts(execution_id)) == ended.attempt
 
 
+@pytest.mark.long_on_postgres
 def test_a_worker_killed_in_the_middle_takes_its_workflow_along(site):
     """Nothing that it started lives on, not even what left the group; the next worker begins a second attempt."""
     execution_id = site.submit("stubborn", leave=True)
@@ -63,6 +64,7 @@ def test_a_worker_killed_in_the_middle_takes_its_workflow_along(site):
     assert len(site.starts(execution_id)) == 2
 
 
+@pytest.mark.long_on_postgres
 def test_a_workflow_that_kills_its_worker_is_not_tried_for_ever(site_of):
     """After the attempts that the settings allow it has failed, and the next execution runs."""
     site = site_of(**{"workflows.max_attempts": 2})
@@ -76,6 +78,7 @@ def test_a_workflow_that_kills_its_worker_is_not_tried_for_ever(site_of):
     assert site.ended(next_one).status is Status.COMPLETED
 
 
+@pytest.mark.long_on_postgres
 def test_ends_of_all_kinds_in_one_worker(site):
     """A process that dies three times, a workflow that takes too long, and one that is cancelled, each with its reason.
 
@@ -100,6 +103,7 @@ def test_ends_of_all_kinds_in_one_worker(site):
     assert site.ended(last).status is Status.COMPLETED
 
 
+@pytest.mark.long_on_postgres
 def test_a_stop_in_order_is_no_attempt(site_of):
     """The worker ends well, what it ran waits, and another worker takes that within a second, in its attempt."""
     site = site_of(**{"workers.drain_seconds": 0})
@@ -119,6 +123,7 @@ def test_a_stop_in_order_is_no_attempt(site_of):
     assert [row.id for row in site.records.workers()] == []
 
 
+@pytest.mark.long_on_postgres
 def test_jobs_are_taken_in_the_order_of_submission(site):
     """Also those of one moment, which a clock with whole seconds cannot tell apart."""
     ids = [site.submit("computes") for _ in range(5)]
@@ -129,6 +134,7 @@ def test_jobs_are_taken_in_the_order_of_submission(site):
     assert begun == sorted(begun)
 
 
+@pytest.mark.long_on_postgres
 def test_publishing_holds_no_slot_of_computing(site):
     """While one publication is going on for long, the next execution computes."""
     waiting = site.submit("computes")
@@ -160,6 +166,7 @@ def test_record_and_job_are_there_together_or_not_at_all(site):
         site.records.get(execution.id)
 
 
+@pytest.mark.long_on_postgres
 def test_the_workers_log_is_json_where_that_is_asked_for(site_of):
     """Also what the engine of the jobs says, and it says nothing of what is meant to happen."""
     import json

@@ -90,7 +90,7 @@ def faults() -> None:
 
 @workflow
 def prints_junk(context: RunContext) -> None:
-    os.write(1, bytes(range(256)) * 40_000)
+    os.write(1, bytes(range(256)) * 8_000)
     os.write(1, b"\\n{\\"type\\": \\"done\\"}\\n")
     print("text \\udcff")
     print("to the error stream", file=sys.stderr)

@@ -124,6 +124,7 @@ def test_jobs_of_one_moment_are_taken_in_order(worked):
     assert re.findall(r"first (\S+)", worked.log) == [f"{name}.1" for name in IN_ORDER]
 
 
+@pytest.mark.long_on_postgres
 def test_a_withdrawn_job_is_interrupted_and_frees_its_slot(works):
     """A cancellation reaches the step although it is a BaseException, and nothing comes behind it."""
     job = works.submit("waits")
@@ -136,6 +137,7 @@ def test_a_withdrawn_job_is_interrupted_and_frees_its_slot(works):
     assert "Traceback" not in works.errors.read_text()
 
 
+@pytest.mark.long_on_postgres
 def test_of_two_workers_with_one_job_only_the_later_one_goes_on(works):
     """Who was held for dead, and was not, is fenced at its next step."""
     job = works.submit("waits")
@@ -152,6 +154,7 @@ def test_of_two_workers_with_one_job_only_the_later_one_goes_on(works):
     assert "Traceback" not in works.errors.read_text()
 
 
+@pytest.mark.long_on_postgres
 def test_a_dead_workers_job_is_taken_when_it_is_given_back(works):
     """Another worker takes nothing of it by itself; given back, it goes on there."""
     job = works.submit("waits")
@@ -170,6 +173,7 @@ def test_a_dead_workers_job_is_taken_when_it_is_given_back(works):
     assert works.log.count(f"first {job}") == 1
 
 
+@pytest.mark.long_on_postgres
 def test_a_paused_worker_takes_nothing_new(works):
     """What it does goes on to its end, and what waits stays for others."""
     job = works.submit("waits")

@@ -97,7 +97,7 @@ def written(context: RunContext) -> None:
 """
 
 
-@pytest.mark.parametrize("layout", ["text", "json"])
+@pytest.mark.parametrize("layout", [pytest.param("text", marks=pytest.mark.long), "json"])
 def test_no_secret_is_logged(tmp_path, layout, s3_endpoint):
     """At level debug a whole stack fails at its store and at a configuration, and none of the secrets is in its log."""
     (tmp_path / "workflows").mkdir()
