@@ -342,7 +342,7 @@ def test_few_keep_a_connection_open(api, bring, monkeypatch):
     monkeypatch.setattr(_endpoint, "LISTENERS", 2)
     names = [api.add(number) for number in range(6)]
     for name in names:
-        bring(name)
+        bring(name, pause=0.5)
     assert asyncio.run(_together(api, names)) == names
     assert len(api.asked("events")) == 2
     assert not any("wait=" in seen.query for seen in api.seen)

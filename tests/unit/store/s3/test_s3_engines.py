@@ -227,7 +227,7 @@ def test_a_conflict_is_repeated(record: Record, engine: dict[str, object]):
 def test_an_outage_ends_with_the_deadline(record: Record, engine: dict[str, object]):
     """A store that stays away is given up when the time is over, with what it said last."""
     with record([failure(500, "InternalError")] * 1000) as recorder:
-        store = open_store("s3://bucket", StoreOptions(endpoint_url=recorder.url, retry_deadline=0.3, **engine))
+        store = open_store("s3://bucket", StoreOptions(endpoint_url=recorder.url, retry_deadline=1, **engine))
         with pytest.raises(NetworkError, match="500 InternalError"):
             store.put("key", b"x")
     assert len(recorder.seen) > 1
