@@ -16,6 +16,7 @@ from wildcast_server.failpoints import reached
 from wildcast_server.publish.claim import claim_key
 from wildcast_server.publish.clearing import clear
 from wildcast_server.publish.ledgers import Acknowledged, remove
+from wildcast_server.publish.listing import list_known
 from wildcast_server.publish.live import LiveUploads
 from wildcast_server.publish.manifests import commit, read_manifest
 from wildcast_server.publish.means import Means, Wanted
@@ -193,8 +194,10 @@ class Publishing:
         if wanted.may_be_seen and was_shown_before(store, prefix, wanted.attempt):
             return False
         swept = self._threads.submit(sweep, store, prefix)
-        listed = {info.key: info for info in store.list(prefix)}
-        self._begun = Begun(acknowledged.read(), listed)
+        rows = acknowledged.read()
+        self._begun = Begun(rows)
+        keys = [join_key(prefix, path) for path in rows]
+        list_known(store, prefix, keys, self._means.transfer.budget, self._begun.take)
         swept.result()
         return True
 

@@ -30,8 +30,12 @@ class Begun:
 
     rows: Mapping[str, LedgerRow] = field(default_factory=dict)
     """Of the ledger, by path."""
-    listed: Mapping[str, ObjectInfo] = field(default_factory=dict)
+    listed: dict[str, ObjectInfo] = field(default_factory=dict)
     """By key."""
+
+    def take(self, info: ObjectInfo) -> None:
+        """Note an object that is listed; threads may call it."""
+        self.listed[info.key] = info
 
 
 def is_anything_below(store: ObjectStore, prefix: str) -> bool:

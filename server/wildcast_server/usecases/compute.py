@@ -273,7 +273,7 @@ class _Run:
         reached("compute.ended")
         marks.set(execution, ran)
         reached("compute.marked")
-        ongoing.close()
+        self._means.kept.put(execution, ongoing)
         return Outcome(end="computed", attempt=execution.attempt, provenance=ran)
 
     def _compute(self, ongoing: Ongoing) -> Provenance | None:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wildcast.contract.status import ExecutionStatus
@@ -16,7 +16,7 @@ from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.identity import Identity
 from wildcast_server.usecases.leaving import LeftError, unless_left
 from wildcast_server.usecases.patience import Patience
-from wildcast_server.usecases.publication import Begin, Ongoing
+from wildcast_server.usecases.publication import Begin, Kept, Ongoing
 from wildcast_server.usecases.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Means:
     watch: Watch
     drain: Drain
     patiently: Patience
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def marks(self) -> Marks:

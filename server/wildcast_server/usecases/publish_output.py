@@ -83,7 +83,7 @@ class PublishOutput:
         if execution is None or execution.jobs != serial or execution.status is not ExecutionStatus.PENDING_RESULTS:
             return STALE
         if execution.cancel_requested_at is not None:
-            means.abandon(execution)
+            means.abandon(execution, means.kept.take(execution))
             return Outcome(end="cancelled", attempt=execution.attempt)
         if means.marks.is_lost(execution):
             logger.warning("%s: what it computed is lost with a crash of the machine, or was removed", execution_id)
@@ -229,8 +229,10 @@ class _Publishing:
             return self._until_it_is()
 
     def _until_it_is(self) -> Published:
+        kept = self._means.kept.take(self._execution)
         for pause in (*self._job.pauses, None):
-            ongoing = self._means.begin(self._directory, self._execution, afresh=False)
+            ongoing = kept or self._means.begin(self._directory, self._execution, afresh=False)
+            kept = None
             try:
                 return ongoing.finish(self._heeding)
             except (PublicationError, StoreError) as error:

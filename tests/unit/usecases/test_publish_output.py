@@ -4,6 +4,7 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,37 @@ def test_it_goes_from_pending_results_to_completed(bench, records, pending, tmp_
     assert ended.created_at <= ended.started_at <= ended.ended_at
     assert worker.begin.journal == ["again", "closed"]
     assert list((tmp_path / "outputs").iterdir()) == []
+
+
+def test_who_has_computed_it_goes_on_with_what_was_begun(bench, records, queued):
+    """In the same process nobody asks the store what is there."""
+    worker = bench(write_output)
+    worker.work()
+    assert records.get(queued.id).status is Status.COMPLETED
+    assert worker.begin.journal == ["afresh", "closed"]
+
+
+def test_what_somebody_else_has_tried_since_is_begun_again(bench, records, queued):
+    """It may have uploaded, or removed, what this process does not know of."""
+    worker = bench(write_output)
+    worker.work_once()
+    records.begin_try(queued.id, job=2, worker="another")
+    worker.work()
+    assert records.get(queued.id).status is Status.COMPLETED
+    assert worker.begin.journal == ["afresh", "closed", "again", "closed"]
+
+
+def test_few_are_kept(bench, queued):
+    """Of many that wait to be published, the oldest are closed, and taken up as after a kill."""
+    worker = bench(write_output)
+    worker.work_once()
+    for number in range(4):
+        worker.means.kept.put(
+            queued.with_changes(id=f"exec_1_1000000{number}"), worker.begin(Path(), queued, afresh=True)
+        )
+    assert worker.begin.journal == ["afresh", *["afresh"] * 4, "closed"]
+    worker.work()
+    assert worker.begin.journal[-2:] == ["again", "closed"]
 
 
 def test_what_ran_is_joined_by_how_long_publishing_took(bench, records, pending, told, nowhere, eventually):
