@@ -79,13 +79,18 @@ def _parse(url: str) -> URL:
 
 
 def _open_server(url: URL) -> Engine:
-    options = {} if url.get_backend_name() != "postgresql" else _SERVER_OPTIONS
+    server = {} if url.get_backend_name() != "postgresql" else _SERVER_OPTIONS
+    arguments: dict[str, Any] = {name: value for name, value in server.items() if name not in url.query}
+    driver: dict[str, Any] = {}
+    if url.drivername == "postgresql+psycopg":
+        from psycopg import RawCursor
+
+        # SQLAlchemy numbers the parameters as Postgres does: psycopg would look for them anew in each long statement,
+        # which took a fifth of the time of a submission.
+        driver["paramstyle"] = "numeric_dollar"
+        arguments["cursor_factory"] = RawCursor
     return create_engine(
-        url,
-        hide_parameters=True,
-        pool_pre_ping=True,
-        pool_timeout=WAIT_SECONDS,
-        connect_args={name: value for name, value in options.items() if name not in url.query},
+        url, hide_parameters=True, pool_pre_ping=True, pool_timeout=WAIT_SECONDS, connect_args=arguments, **driver
     )
 
 
