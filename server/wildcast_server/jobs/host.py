@@ -100,12 +100,12 @@ class Host:
     ) -> None:
         parameters = restore(type(instance), request.parameters)
         with _sink(request) as sink, self._context(request, cancelled, sink) as context:
-            if request.begun is not None:
-                # A disk that is full costs the note, not the run.
-                with suppress(OSError):
-                    Path(request.begun).touch()
             measure.begin(context)
             try:
+                if request.begun is not None:
+                    # Nothing lies between this and the call. A disk that is full costs the note, not the run.
+                    with suppress(OSError):
+                        Path(request.begun).touch()
                 instance.run(parameters, context)
             finally:
                 measure.end()
