@@ -9,6 +9,7 @@ from typing import BinaryIO
 import aiohttp
 
 from wildcast._checksum import crc64nvme, joined
+from wildcast._disk import opened
 from wildcast._errors import StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Expected
 from wildcast._ranges import ByteRange
@@ -51,10 +52,10 @@ class PartedFile:
 
     def begin(self) -> list[int]:
         """Make the partial file, or check the one that is there; return the numbers of the parts that are missing."""
-        with self.partial.open("ab") as file:
+        with opened(self.partial, "ab") as file:
             file.truncate(self._expected.size)
         recorded = _read_journal(self._journal)
-        with self.partial.open("rb") as file:
+        with opened(self.partial, "rb") as file:
             for number, crc in recorded.items():
                 part = self.range_of(number)
                 if part.end is not None and part.start < part.end and _crc_of(file, part.start, part.end) == crc:
@@ -93,7 +94,7 @@ class PartedFile:
             raise TransferBrokenError(f"Another part of {shown(self._path)} arrived than was asked for.")
         crc = arrived = 0
         try:
-            with self.partial.open("r+b", buffering=0) as file:
+            with opened(self.partial, "r+b") as file:
                 file.seek(start)
                 async for piece in response.content.iter_chunked(CHUNK):
                     if arrived + len(piece) <= end - start:
@@ -108,7 +109,7 @@ class PartedFile:
         self._record(number, crc)
 
     def _record(self, number: int, crc: int) -> None:
-        with self._journal.open("ab", buffering=0) as journal:
+        with opened(self._journal, "ab") as journal:
             journal.write(_RECORD.pack(number, crc))
         self._crcs[number] = crc
 
@@ -154,7 +155,7 @@ def write_whole(target: Path, path: str, expected: Expected, body: bytes) -> Non
     """Write a small file, whose content is known to be right, so that it is at its name whole or not at all."""
     partial = partial_of(target, path, expected)
     # Not cut off first: another process may be about to give the very same file its name.
-    with partial.open("ab"), partial.open("r+b") as file:
+    with opened(partial, "r+b", create=True) as file:
         file.write(body)
         file.truncate()
     take_name(partial, target)
@@ -188,9 +189,9 @@ def _crc_of(file: BinaryIO, start: int, end: int) -> int:
 
 
 def _read_journal(journal: Path) -> dict[int, int]:
-    try:
-        data = journal.read_bytes()
-    except FileNotFoundError:
-        return {}
-    # A kill may have cut the last record.
-    return dict(_RECORD.iter_unpack(data[: len(data) // _RECORD.size * _RECORD.size]))
+    with opened(journal, "r+b", create=True) as file:
+        data = file.read()
+        whole = len(data) // _RECORD.size * _RECORD.size
+        # A kill or a full disk may have cut the last record, and another is to follow.
+        file.truncate(whole)
+    return dict(_RECORD.iter_unpack(data[:whole]))

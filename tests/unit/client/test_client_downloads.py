@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 import wildcast
 from wildcast._downloading import select
 from wildcast._listing import Listing
-from wildcast._parts import PART
+from wildcast._parts import PART, partial_of
 from wildcast._result import AsyncResult
 
 SMALL_FILES = {f"s.zarr/c/{number}": bytes([number]) * 1000 for number in range(30)} | {"s.zarr/zarr.json": b"{}"}
@@ -243,3 +243,59 @@ def test_a_part_that_was_damaged_meanwhile_is_fetched_again(result, server, tmp_
     server.cdn.fault = None
     result.download(tmp_path, "big.bin")
     assert files_below(tmp_path) == {"big.bin": BIG}
+
+
+def partial_of_file(result, directory, path):
+    """Where a download keeps what it has of a file."""
+    expected = asyncio.run(result.fs._reader.listing()).expected(path)
+    return partial_of(directory / path, path, expected)
+
+
+def refuse_the_third_part(server):
+    third = f"bytes={2 * PART}-"
+    server.cdn.fault = lambda path, request: (
+        Response("no", 403) if path == "big.bin" and third in request.headers["range"] else None
+    )
+
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (2 * {part} + 3, resource.RLIM_INFINITY))
+"""
+
+
+def test_what_a_full_disk_does_not_take_is_no_file(result, server, tmp_path):
+    """Where the system writes less than it was given and says so in a number alone, nothing takes the file's name."""
+    refuse_the_third_part(server)
+    with pytest.raises(wildcast.AccessRefusedError):
+        result.download(tmp_path, "big.bin")
+    server.cdn.fault = None
+    code = LIMITED.format(part=PART) + CHILD.format(url=server.cdn.signed(), dest=str(tmp_path))
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "File too large" in child.stderr
+    assert not (tmp_path / "big.bin").exists()
+    result.download(tmp_path, "big.bin")
+    assert files_below(tmp_path) == {"big.bin": BIG}
+
+
+def test_a_record_that_was_cut_does_not_spoil_those_behind_it(result, server, tmp_path):
+    """After a kill, or on a disk that was full for a moment, a journal begins where its last whole record ends."""
+    journal = partial_of_file(result, tmp_path, "big.bin").with_suffix(".parts")
+    journal.write_bytes(b"x" * (12 + 5))
+    refuse_the_third_part(server)
+    with pytest.raises(wildcast.AccessRefusedError):
+        result.download(tmp_path, "big.bin")
+    assert journal.stat().st_size % 12 == 0
+
+
+@pytest.mark.parametrize(("path", "ending"), [("big.bin", ".partial"), ("big.bin", ".parts"), ("empty", ".partial")])
+def test_nothing_is_written_through_a_link(result, tmp_path, path, ending):
+    """Whoever may write to the directory, too, cannot choose another file that a download spoils."""
+    directory, victim = tmp_path / "shared", tmp_path / "precious"
+    directory.mkdir()
+    victim.write_bytes(b"precious")
+    link = partial_of_file(result, directory, path).with_suffix(ending)
+    link.symlink_to(victim)
+    with pytest.raises(wildcast.UnsafePathError, match=f"{link.name} is a link"):
+        result.download(directory, path)
+    assert victim.read_bytes() == b"precious"
