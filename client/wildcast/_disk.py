@@ -1,6 +1,7 @@
-"""Files that lie beside a download until it has its name: opened themselves, and never through a link."""
+"""Files that lie beside a download until it has its name: opened themselves and never through a link, by one alone."""
 
 import os
+import sys
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -8,6 +9,8 @@ from wildcast._errors import UnsafePathError
 
 # Windows has none, and lets few make links.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+_FAR_BEHIND = 1 << 30
 
 
 def opened(path: Path, mode: str, *, create: bool = False) -> BinaryIO:
@@ -29,3 +32,49 @@ def opened(path: Path, mode: str, *, create: bool = False) -> BinaryIO:
             raise UnsafePathError(f"{path} is a link, through which nothing is written; remove it.") from None
         raise
     return cast("BinaryIO", file)
+
+
+def claimed(path: Path) -> BinaryIO | None:
+    """Open a file to read it and to append to it, alone until it is closed; None while another has it.
+
+    A process that dies gives it back. Where the file system has no locks, everybody gets it.
+
+    Raises
+    ------
+    UnsafePathError
+        If it is a link.
+    """
+    while True:
+        file = opened(path, "a+b")
+        if not _locked(file):
+            file.close()
+            return None
+        if _is_at(path, file):
+            return file
+        file.close()  # Whoever had it has removed it in between.
+
+
+def _locked(file: BinaryIO) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            # A lock there keeps others from the bytes, so it is on one that there never is.
+            file.seek(_FAR_BEHIND)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

@@ -135,7 +135,8 @@ class Download:
                 yield file
 
     async def _fetch_all(self, missing: list[Wanted]) -> None:
-        jobs = self._jobs(missing)
+        begun: list[PartedFile] = []
+        jobs = self._jobs(missing, begun)
         lock = asyncio.Lock()
 
         async def work() -> None:
@@ -154,8 +155,10 @@ class Download:
             raise failures.exceptions[0] from None
         finally:
             await jobs.aclose()
+            for file in begun:
+                file.close()
 
-    async def _jobs(self, missing: list[Wanted]) -> Any:
+    async def _jobs(self, missing: list[Wanted], begun: list[PartedFile]) -> Any:
         """Yield what can be done at the same time, the parts of large files first: they take longest."""
         for wanted in sorted(missing, key=lambda file: -file.expected.size):
             if wanted.expected.crc is None:
@@ -164,6 +167,7 @@ class Download:
                 yield self._small(wanted)
             else:
                 file = PartedFile(wanted.target, wanted.path, wanted.expected)
+                begun.append(file)
                 numbers = await asyncio.to_thread(file.begin)
                 self._bar.add(file.done)
                 if not numbers:
@@ -194,14 +198,13 @@ class Download:
         except RangesIgnoredError:
             await self._whole_instead(file, wanted)
         else:
-            if file.is_complete:
+            if file.is_complete and not file.is_whole_stream:
                 await asyncio.to_thread(file.finish)
 
     async def _whole_instead(self, file: PartedFile, wanted: Wanted) -> None:
         if not file.is_whole_stream:
             file.is_whole_stream = True
             self._bar.add(-file.done)
-            file.discard()
             await self._stream(wanted)
 
 
@@ -260,7 +263,7 @@ def _begun(file: Wanted) -> int:
     if file.expected.crc is None:
         return 0
     try:
-        blocks = getattr(partial_of(file.target, file.path, file.expected).stat(), "st_blocks", 0)
+        blocks = getattr(partial_of(file.target, file.path, file.expected).lstat(), "st_blocks", 0)
     except FileNotFoundError:
         return 0
     return min(blocks * 512, file.expected.size)
