@@ -10,7 +10,7 @@ import aiohttp
 from wildcast._checksum import crc64nvme
 from wildcast._errors import StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Expected
-from wildcast._receive import CHUNK, check_etag, check_length, check_whole, range_of
+from wildcast._receive import check_etag, check_length, check_whole, pour, range_of
 from wildcast._transport import PARTIAL
 
 OnBytes = Callable[[int, int | None], None]
@@ -20,7 +20,7 @@ OnBytes = Callable[[int, int | None], None]
 class PartialFile:
     """A download that is written beside its target and takes its name once it is whole.
 
-    It holds at most `CHUNK` bytes in memory, and goes on where it was broken off if the file is still the same.
+    It holds at most `BLOCK` bytes in memory, and goes on where it was broken off if the file is still the same.
 
     Parameters
     ----------
@@ -57,15 +57,26 @@ class PartialFile:
     def headers(self) -> dict[str, str]:
         """What to ask for: the rest, if there is a beginning that is known to belong to the same file."""
         done = self._file.tell()
-        return {"Range": f"bytes={done}-", "If-Range": self._etag} if done and self._etag else {}
+        if not done or not self._etag or (self._expected is not None and done >= self._expected.size):
+            return {}
+        return {"Range": f"bytes={done}-", "If-Range": self._etag}
 
     async def receive(self, response: aiohttp.ClientResponse) -> None:
         """Write an answer's body, behind what is there or, if the server sends everything, from the beginning."""
         total = self._resume(response) if response.status == PARTIAL else self._restart(response)
-        async for piece in response.content.iter_chunked(CHUNK):
-            self._file.write(piece)
-            self._crc = crc64nvme(piece, self._crc)
+
+        async def write(block: bytes) -> None:
+            self._file.write(block)
+            self._crc = crc64nvme(block, self._crc)
             self._on_bytes(self._file.tell(), total)
+
+        most = None if total is None else total - self._file.tell()
+        try:
+            await pour(response, self._path, most, write)
+        except TransferBrokenError:
+            # What is there is no beginning of this file.
+            self._etag = ""
+            raise
         check_length(self._path, self._file.tell(), total)
         self._check_content(response)
 

@@ -16,7 +16,7 @@ from wildcast._disk import claimed, opened
 from wildcast._errors import StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Expected
 from wildcast._ranges import ByteRange
-from wildcast._receive import CHUNK, check_etag, check_length, range_of
+from wildcast._receive import check_etag, check_length, pour, range_of
 from wildcast._transport import PARTIAL
 
 PART = 8 << 20
@@ -113,12 +113,14 @@ class PartedFile:
         crc = arrived = 0
         try:
             with self._opened_at(start) as file:
-                async for piece in response.content.iter_chunked(CHUNK):
-                    if arrived + len(piece) <= end - start:
-                        file.write(piece)
-                    crc = crc64nvme(piece, crc)
-                    arrived += len(piece)
-                    on_bytes(len(piece))
+
+                async def write(block: bytes) -> None:
+                    nonlocal crc, arrived
+                    file.write(block)
+                    crc, arrived = crc64nvme(block, crc), arrived + len(block)
+                    on_bytes(len(block))
+
+                await pour(response, self._path, end - start, write)
             check_length(self._path, arrived, end - start)
         except BaseException:
             on_bytes(-arrived)
