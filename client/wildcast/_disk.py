@@ -1,11 +1,23 @@
-"""Files that lie beside a download until it has its name: opened themselves and never through a link, by one alone."""
+"""Files that lie beside a download until it has its name.
 
+They are opened themselves and never through a link, by one alone, and written in threads: a disk may be slow, and no
+event loop is to wait for it.
+"""
+
+import asyncio
 import os
 import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, ParamSpec, TypeVar, cast
 
+from wildcast._checksum import crc64nvme
 from wildcast._errors import UnsafePathError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Windows has none, and lets few make links.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -78,3 +90,69 @@ def _is_at(path: Path, file: BinaryIO) -> bool:
         return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do in a thread what waits for the disk; whoever is cancelled meanwhile leaves only after its end.
+
+    So nothing is written to a file that has been closed, or has been given to others.
+    """
+    doing = asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        while not doing.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([doing])
+        if not doing.cancelled():
+            doing.exception()  # Heard of; the cancellation is what is raised.
+        raise
+
+
+class Writer:
+    """Writes a file in threads, one block behind the other, and knows what it has written.
+
+    Parameters
+    ----------
+    open_
+        Opens the file, before the first block, at the place where that belongs.
+    """
+
+    def __init__(self, open_: Callable[[], BinaryIO]) -> None:
+        self._open = open_
+        self._file: BinaryIO | None = None
+        self.written = self.crc = 0
+        """How many bytes, and their checksum."""
+
+    async def write(self, block: Sequence[bytes]) -> None:
+        """Write a block, which is in pieces, behind what is there."""
+        await in_thread(self._write, block)
+
+    def _write(self, block: Sequence[bytes]) -> None:
+        file = self.open()
+        for piece in block:
+            file.write(piece)
+            self.crc = crc64nvme(piece, self.crc)
+            self.written += len(piece)
+
+    def open(self) -> BinaryIO:
+        """Return the file; it is made now if there is none yet."""
+        if self._file is None:
+            self._file = self._open()
+        return self._file
+
+    async def rewind(self) -> None:
+        """Begin again with nothing."""
+        if self._file is not None:
+            await in_thread(self._cut)
+
+    def _cut(self) -> None:
+        file = self.open()
+        file.seek(0)
+        file.truncate()
+        self.written = self.crc = 0
+
+    def close(self) -> None:
+        """Close the file; an error says that not all of it was written."""
+        if self._file is not None:
+            self._file.close()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 from fsspec.utils import glob_translate
 
+from wildcast._disk import in_thread
 from wildcast._download import Destination
 from wildcast._errors import DiskFullError, MissingFileError, NoListingError, shown
 from wildcast._listing import Entry, Expected, Listing
@@ -156,7 +157,7 @@ class Download:
         finally:
             await jobs.aclose()
             for file in begun:
-                file.close()
+                await in_thread(file.close)
 
     async def _jobs(self, missing: list[Wanted], begun: list[PartedFile]) -> Any:
         """Yield what can be done at the same time, the parts of large files first: they take longest."""
@@ -168,16 +169,16 @@ class Download:
             else:
                 file = PartedFile(wanted.target, wanted.path, wanted.expected)
                 begun.append(file)
-                numbers = await asyncio.to_thread(file.begin)
+                numbers = await file.begin()
                 self._bar.add(file.done)
                 if not numbers:
-                    await asyncio.to_thread(file.finish)
+                    await file.finish()
                 for number in numbers:
                     yield self._part(file, wanted, number)
 
     async def _small(self, wanted: Wanted) -> None:
         body = await self._reader.read(wanted.path)
-        await asyncio.to_thread(write_whole, wanted.target, wanted.path, wanted.expected, body)
+        await in_thread(write_whole, wanted.target, wanted.path, wanted.expected, body)
         self._bar.add(len(body))
 
     async def _stream(self, wanted: Wanted) -> None:
@@ -199,7 +200,7 @@ class Download:
             await self._whole_instead(file, wanted)
         else:
             if file.is_complete and not file.is_whole_stream:
-                await asyncio.to_thread(file.finish)
+                await file.finish()
 
     async def _whole_instead(self, file: PartedFile, wanted: Wanted) -> None:
         if not file.is_whole_stream:

@@ -1,18 +1,20 @@
 """A large file that arrives in parts, in any order, and goes on after a kill where it was."""
 
+import asyncio
 import hashlib
 import os
 import secrets
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import aiohttp
 
 from wildcast._checksum import crc64nvme, joined
-from wildcast._disk import claimed, opened
+from wildcast._disk import Writer, claimed, in_thread, opened
 from wildcast._errors import StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Expected
 from wildcast._ranges import ByteRange
@@ -49,14 +51,20 @@ class PartedFile:
         self._target, self._path, self._expected = target, path, expected
         self._partial = partial_of(target, path, expected)
         self._journal: BinaryIO | None = None
-        self._is_mine = False
+        self._is_mine = self._is_ending = False
         self._identity: os.stat_result
         self._crcs: dict[int, int] = {}
         self.is_whole_stream = False
         """Whether the server has shown that it sends no parts."""
 
-    def begin(self) -> list[int]:
+    async def begin(self) -> list[int]:
         """Make the partial file, or check the one that is there; return the numbers of the parts that are missing."""
+        recorded = await in_thread(self._begin)
+        # Only read, for as long as it takes: whoever is cancelled need not wait for that.
+        self._crcs = await asyncio.to_thread(self._right, recorded)
+        return [number for number in range(self._count) if number not in self._crcs]
+
+    def _begin(self) -> Mapping[int, int]:
         self._journal = claimed(self._journal_path)
         if self._journal is None:
             self._partial = self._partial.with_suffix(f".{secrets.token_hex(4)}.partial")
@@ -64,21 +72,20 @@ class PartedFile:
         with opened(self._partial, "ab") as file:
             file.truncate(self._expected.size)
             self._identity = os.fstat(file.fileno())
-        if self._journal is not None:
-            self._believe(_read(self._journal))
-        return [number for number in range(self._count) if number not in self._crcs]
+        return {} if self._journal is None else _read(self._journal)
 
     @property
     def _journal_path(self) -> Path:
         return self._partial.with_suffix(".parts")
 
-    def _believe(self, recorded: Mapping[int, int]) -> None:
-        """Take what an earlier run has recorded, as far as it is there."""
+    def _right(self, recorded: Mapping[int, int]) -> dict[int, int]:
+        """Return what is there of that which an earlier run has recorded."""
         with opened(self._partial, "rb") as file:
-            for number, crc in recorded.items():
-                start, end = self._bounds(number)
-                if start < end and _crc_of(file, start, end) == crc:
-                    self._crcs[number] = crc
+            return {number: crc for number, crc in recorded.items() if self._is_there(file, number, crc)}
+
+    def _is_there(self, file: BinaryIO, number: int, crc: int) -> bool:
+        start, end = self._bounds(number)
+        return start < end and _crc_of(file, start, end) == crc
 
     @property
     def _count(self) -> int:
@@ -86,8 +93,8 @@ class PartedFile:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all parts are there."""
-        return len(self._crcs) == self._count
+        """Whether all parts are there, and nobody has begun to finish it."""
+        return len(self._crcs) == self._count and not self._is_ending
 
     @property
     def done(self) -> int:
@@ -110,22 +117,26 @@ class PartedFile:
         check_etag(self._path, response.headers.get("ETag"), self._expected)
         if (got.start, got.end) != (start, end):
             raise TransferBrokenError(f"Another part of {shown(self._path)} arrived than was asked for.")
-        crc = arrived = 0
+        writer = Writer(partial(self._opened_at, start))
+
+        async def write(block: Sequence[bytes]) -> None:
+            before = writer.written
+            try:
+                await writer.write(block)
+            finally:
+                on_bytes(writer.written - before)
+
         try:
-            with self._opened_at(start) as file:
-
-                async def write(block: bytes) -> None:
-                    nonlocal crc, arrived
-                    file.write(block)
-                    crc, arrived = crc64nvme(block, crc), arrived + len(block)
-                    on_bytes(len(block))
-
+            try:
                 await pour(response, self._path, end - start, write)
-            check_length(self._path, arrived, end - start)
+            finally:
+                await in_thread(writer.close)
+            check_length(self._path, writer.written, end - start)
+            await in_thread(self._record, number, writer.crc)
         except BaseException:
-            on_bytes(-arrived)
+            on_bytes(-writer.written)
             raise
-        self._record(number, crc)
+        self._crcs[number] = writer.crc
 
     def _opened_at(self, start: int) -> BinaryIO:
         """Open it at a part, if it is still the one that has the other parts."""
@@ -141,9 +152,8 @@ class PartedFile:
         if self._journal is not None:
             self._journal.write(_RECORD.pack(number, crc))
             self._journal.flush()
-        self._crcs[number] = crc
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """Give the file its name, if it has the manifest's checksum.
 
         Raises
@@ -151,6 +161,10 @@ class PartedFile:
         StaleObjectError
             If it has not; nothing of it is left then.
         """
+        self._is_ending = True
+        await in_thread(self._finish)
+
+    def _finish(self) -> None:
         crc = 0
         for number in range(self._count):
             start, end = self._bounds(number)

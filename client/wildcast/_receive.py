@@ -1,6 +1,6 @@
 """Reading an answer's body, and making sure that it is what was asked for."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 
@@ -107,27 +107,32 @@ async def _body(response: aiohttp.ClientResponse, path: str, most: int | None) -
 
 
 async def pour(
-    response: aiohttp.ClientResponse, path: str, most: int | None, write: Callable[[bytes], Awaitable[None]]
+    response: aiohttp.ClientResponse,
+    path: str,
+    most: int | None,
+    write: Callable[[Sequence[bytes]], Awaitable[None]],
 ) -> None:
-    """Hand a body to `write` in blocks of `BLOCK` bytes at most; where it breaks off, what had arrived as well.
+    """Hand a body to `write`, `BLOCK` bytes at a time at most; where it breaks off, what had arrived as well.
 
     Raises
     ------
     TransferBrokenError
         As soon as there is more of it than `most` bytes, where that is known.
     """
-    block, arrived = bytearray(), 0
+    block: list[bytes] = []
+    size = arrived = 0
     try:
         async for piece in response.content.iter_chunked(CHUNK):
             arrived += len(piece)
             _check_not_longer(path, arrived, most)
-            block += piece
-            if len(block) > BLOCK - CHUNK:
-                full, block = bytes(block), bytearray()
+            block.append(piece)
+            size += len(piece)
+            if size > BLOCK - CHUNK:
+                full, block, size = block, [], 0
                 await write(full)
     finally:
         if block:
-            await write(bytes(block))
+            await write(block)
 
 
 async def _cut(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, expected: Expected | None) -> Answer:
