@@ -1,9 +1,11 @@
 """Where a download may be written: below the directory that was named, and nowhere else."""
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from wildcast._errors import UnsafePathError
-from wildcast.contract.naming import InvalidPathError, check_key
+from wildcast._portable import check_apart, check_portable
 
 
 class Destination:
@@ -38,6 +40,22 @@ class Destination:
                 self._make(target)
         return target / name
 
+    def check_apart(self, paths: Collection[str]) -> None:
+        """Hold that each of these paths is a file of its own here.
+
+        Raises
+        ------
+        UnsafePathError
+            If one would overwrite another, because case or the form of an accent are nothing to the file system.
+        """
+        check_apart(paths, self._identify)
+
+    def _identify(self, names: Collection[str]) -> dict[str, int]:
+        # Tried out, because it is the disk's business and not the system's: a Mac's may tell them apart, and a memory
+        # stick in Linux not.
+        with TemporaryDirectory(prefix=".wildcast-", dir=self.root) as directory:
+            return {name: _made(Path(directory, name)) for name in names}
+
     def _make(self, directory: Path) -> None:
         # Looked at before it is made: making it would follow the link.
         if directory.is_symlink() and not directory.resolve().is_relative_to(self.root):
@@ -60,19 +78,6 @@ def target_below(directory: Path, path: str) -> Path:
     return Destination(directory).target(path)
 
 
-def check_portable(path: str) -> None:
-    """Refuse a path that any system would write elsewhere than below a directory.
-
-    Raises
-    ------
-    UnsafePathError
-        If it is such a one.
-    """
-    windows = PureWindowsPath(path)
-    try:
-        check_key(path)
-    except InvalidPathError as error:
-        raise UnsafePathError(f"{path!r} cannot be downloaded: {error}") from None
-    # As Windows would read it, on every system: what is refused must not depend on where it is refused.
-    if windows.drive or windows.root or ".." in windows.parts:
-        raise UnsafePathError(f"{path!r} would be written outside the directory on some systems.")
+def _made(path: Path) -> int:
+    path.touch()
+    return path.stat().st_ino

@@ -97,7 +97,7 @@ class Download:
         MissingFileError
             If the pattern names nothing.
         UnsafePathError
-            If a file would be written outside `dest`.
+            If a file would be written outside `dest`, or over another one of them.
         FileExistsError
             If another file is there, and is not to be overwritten.
         DiskFullError
@@ -218,6 +218,7 @@ def _plan(listing: Listing, dest: Path, pattern: str | None) -> list[Wanted]:
     if not entries and pattern is not None:
         raise MissingFileError(f"Nothing in this result is named by {shown(pattern)}; its `paths` say what there is.")
     destination = Destination(dest)
+    destination.check_apart([entry.path for entry in entries])
     return [
         Wanted(entry.path, expected, destination.target(entry.path))
         for entry in entries

@@ -205,7 +205,7 @@ class Result(ResultBase):
         MissingFileError
             If `pattern` names nothing.
         UnsafePathError
-            If a file would be written outside `dest`.
+            If a file would be written outside `dest`, or over another one of them.
         DiskFullError
             If there is less space than is needed.
         FileExistsError
