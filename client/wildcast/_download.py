@@ -18,7 +18,12 @@ class Destination:
     """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise FileExistsError(
+                f"{directory} cannot be a directory: it is a file, or lies below one; download elsewhere."
+            ) from None
         self.root = directory.resolve()
         self._made = {self.root}
 
@@ -30,6 +35,8 @@ class Destination:
         UnsafePathError
             If `path` is absolute, leaves the directory, has a drive letter, or runs through a link out of the
             directory.
+        FileExistsError
+            If a file is where one of the directories is to be.
         """
         check_portable(path)
         *parents, name = PurePosixPath(path).parts
@@ -62,7 +69,13 @@ class Destination:
             raise UnsafePathError(
                 f"{directory} is a link that leads out of {self.root}; remove it, or download elsewhere."
             )
-        directory.mkdir(exist_ok=True)
+        try:
+            directory.mkdir(exist_ok=True)
+        except FileExistsError:
+            raise FileExistsError(
+                f"{directory} is a file, and the result has a directory of that name; move it away, or download "
+                "elsewhere."
+            ) from None
         self._made.add(directory)
 
 
@@ -76,6 +89,21 @@ def target_below(directory: Path, path: str) -> Path:
     """
     check_portable(path)
     return Destination(directory).target(path)
+
+
+def check_no_directory(target: Path) -> None:
+    """Hold that no directory is where a file is to be.
+
+    Raises
+    ------
+    FileExistsError
+        If one is.
+    """
+    if target.is_dir() and not target.is_symlink():
+        # No IsADirectoryError: zarr, below which files are copied too, takes that for a gap.
+        raise FileExistsError(
+            f"{target} is a directory, and the result has a file of that name; move it away, or download elsewhere."
+        )
 
 
 def _made(path: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 from fsspec.utils import glob_translate
 
 from wildcast._disk import in_thread
-from wildcast._download import Destination
+from wildcast._download import Destination, check_no_directory
 from wildcast._errors import DiskFullError, MissingFileError, NoListingError, shown
 from wildcast._listing import Entry, Expected, Listing
 from wildcast._parts import PART, PartedFile, RangesIgnoredError, is_right, partial_of, write_whole
@@ -99,7 +99,8 @@ class Download:
         UnsafePathError
             If a file would be written outside `dest`, or over another one of them.
         FileExistsError
-            If another file is there, and is not to be overwritten.
+            If another file is there, and is not to be overwritten; if a directory is where a file is to be, or the
+            other way round.
         DiskFullError
             If there is not enough space.
         ReadError
@@ -257,7 +258,10 @@ def check_space(dest: Path, missing: list[Wanted]) -> None:
 
 
 def _there(wanted: list[Wanted]) -> list[Wanted]:
-    return [file for file in wanted if os.path.lexists(file.target)]
+    there = [file for file in wanted if os.path.lexists(file.target)]
+    for file in there:
+        check_no_directory(file.target)
+    return there
 
 
 def _begun(file: Wanted) -> int:

@@ -2,13 +2,13 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import aiohttp
 
 from wildcast._disk import Writer, in_thread, opened
+from wildcast._download import check_no_directory
 from wildcast._errors import StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Expected
 from wildcast._receive import check_etag, check_length, check_whole, pour, range_of
@@ -41,7 +41,11 @@ class PartialFile:
         # Cut, because with its ending a name may be longer than the 255 bytes that a file system takes.
         self._partial = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.partial")
         self._etag = ""
-        self._writer = Writer(partial(opened, self._partial, "xb"))
+        self._writer = Writer(self._open)
+
+    def _open(self) -> BinaryIO:
+        check_no_directory(self._target)
+        return opened(self._partial, "xb")
 
     async def __aenter__(self) -> Self:
         return self

@@ -373,3 +373,27 @@ def test_nothing_is_written_through_a_link(result, tmp_path, path, ending):
     with pytest.raises(wildcast.UnsafePathError, match=f"{link.name} is a link"):
         result.download(directory, path)
     assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("path", ["big.bin", "empty"])
+def test_a_directory_in_a_files_place_is_named(result, server, tmp_path, path):
+    """Before anything is asked for, with what to do; all at once and one alone."""
+    (tmp_path / path).mkdir()
+    server.cdn.requests.clear()
+    with pytest.raises(FileExistsError, match=f"{path} is a directory, and the result has a file of that name; move"):
+        result.download(tmp_path)
+    assert server.cdn.asked(path) == 0
+    with pytest.raises(FileExistsError, match=f"{path} is a directory, and the result has a file of that name; move"):
+        result.download_file(path, tmp_path)
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == []
+
+
+def test_a_file_in_a_directorys_place_is_named(result, tmp_path):
+    """Below the directory that was named, and that one itself."""
+    (tmp_path / "s.zarr").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"s\.zarr is a file, and the result has a directory of that"):
+        result.download(tmp_path)
+    for dest in (tmp_path / "s.zarr", tmp_path / "s.zarr" / "below"):
+        with pytest.raises(FileExistsError, match="cannot be a directory: it is a file, or lies below one"):
+            result.download(dest)
+    assert files_below(tmp_path) == {"s.zarr": b"mine"}
