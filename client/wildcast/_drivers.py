@@ -1,13 +1,16 @@
 """Those who take the steps of flows: one that blocks, and one for asyncio."""
 
+import os
 import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wildcast._flows import Close, Done, Flow, Give, Next, Open, Request, Run, Send, Sleep, Step, Stream, T
+from wildcast._loops import PerLoop
 
 if TYPE_CHECKING:
     import httpx
@@ -34,8 +37,16 @@ def _silence(seconds: float) -> "httpx.Timeout":
     return httpx.Timeout(seconds, pool=None)
 
 
+@dataclass
+class _Connections:
+    """What one process has of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    http: "httpx.Client | None" = None
+
+
 class SyncDriver:
-    """Takes the steps of flows, blocking; threads may share it.
+    """Takes the steps of flows, blocking; threads may share it, and a forked child has connections of its own.
 
     Parameters
     ----------
@@ -47,8 +58,7 @@ class SyncDriver:
 
     def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
         self._options, self._timeout = options, timeout
-        self._lock = threading.Lock()
-        self._http: httpx.Client | None = None
+        self._processes: dict[int, _Connections] = {}
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end, and return what it returns."""
@@ -67,20 +77,32 @@ class SyncDriver:
 
     def close(self) -> None:
         """Close the connections; the next step opens new ones."""
-        with self._lock:
-            http, self._http = self._http, None
+        mine = self._mine
+        with mine.lock:
+            http, mine.http = mine.http, None
         if http is not None:
             http.close()
 
+    @property
+    def _mine(self) -> _Connections:
+        # Neither a parent's connections, on which its answers arrive, nor its lock, which one of its threads may hold.
+        return self._processes.setdefault(os.getpid(), _Connections())
+
     def _client(self) -> "httpx.Client":
-        with self._lock:
-            if self._http is None:
+        mine = self._mine
+        with mine.lock:
+            if mine.http is None:
                 import httpx
 
-                self._http = httpx.Client(**self._options, timeout=_silence(self._timeout))
+                mine.http = httpx.Client(**self._options, timeout=_silence(self._timeout))
                 # Whoever forgets to close the client leaves no open sockets behind.
-                weakref.finalize(self, self._http.close)
-            return self._http
+                weakref.finalize(self, _close, mine.http, os.getpid())
+            return mine.http
+
+
+def _close(http: "httpx.Client", pid: int) -> None:
+    if pid == os.getpid():
+        http.close()
 
 
 class _SyncRun(ExitStack):
@@ -134,7 +156,7 @@ class AsyncDriver:
 
     def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
         self._options, self._timeout = options, timeout
-        self._http: tuple[Any, httpx.AsyncClient] | None = None
+        self._clients = PerLoop(self._open, lambda client: client.aclose())
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end, and return what it returns; cancelled, it closes what it has open."""
@@ -152,21 +174,16 @@ class AsyncDriver:
                 yield step.value
 
     async def aclose(self) -> None:
-        """Close the connections; the next step opens new ones."""
-        known, self._http = self._http, None
-        if known is not None:
-            await known[1].aclose()
+        """Close the running loop's connections; the next step opens new ones."""
+        await self._clients.aclose()
 
     def _client(self) -> "httpx.AsyncClient":
-        import asyncio
+        return self._clients.get()
 
+    def _open(self) -> "httpx.AsyncClient":
         import httpx
 
-        loop = asyncio.get_running_loop()
-        # Connections belong to the loop that opened them.
-        if self._http is None or self._http[0] is not loop:
-            self._http = (loop, httpx.AsyncClient(**self._options, timeout=_silence(self._timeout)))
-        return self._http[1]
+        return httpx.AsyncClient(**self._options, timeout=_silence(self._timeout))
 
 
 class _AsyncRun(AsyncExitStack):
