@@ -1,11 +1,13 @@
 """Those who take the steps of flows: one that blocks, and one for asyncio."""
 
+import asyncio
 import os
 import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +107,51 @@ def _close(http: "httpx.Client", pid: int) -> None:
         http.close()
 
 
+def _in_time(seconds: float | None, ask: "Callable[[], httpx.Response]") -> "httpx.Response":
+    """Return an answer, if it is there in so many seconds; httpx counts them for each connect and read alone.
+
+    Whoever asks is left to itself when it is late: nothing ends a thread that looks for an address, or reads.
+    """
+    if seconds is None:
+        return ask()
+    answer: Future[httpx.Response] = Future()
+
+    def wait() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except BaseException as error:
+        answer.add_done_callback(_close_late)
+        if isinstance(error, TimeoutError):
+            raise _too_late(seconds) from None
+        raise
+
+
+def _close_late(answer: "Future[httpx.Response]") -> None:
+    if answer.exception() is None:
+        answer.result().close()
+
+
+@asynccontextmanager
+async def _at_most(seconds: float | None) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise _too_late(seconds) from None
+
+
+def _too_late(seconds: float | None) -> "httpx.TimeoutException":
+    import httpx
+
+    return httpx.ReadTimeout(f"no answer within {seconds:.1f} seconds")
+
+
 class _SyncRun(ExitStack):
     def __init__(self, client: "Callable[[], httpx.Client]", flow: Flow[Any]) -> None:
         super().__init__()
@@ -127,7 +174,7 @@ class _SyncRun(ExitStack):
     def _take(self, step: Step) -> Any:
         match step:
             case Send(request):
-                return self._client().request(**_arguments(request))
+                return _in_time(request.within, lambda: self._client().request(**_arguments(request)))
             case Sleep(seconds):
                 return time.sleep(seconds)
             case Open(request):
@@ -138,7 +185,10 @@ class _SyncRun(ExitStack):
                 return stream.response.close()
 
     def _open(self, request: Request) -> Stream:
-        stream = Stream(self.enter_context(self._client().stream(**_arguments(request))))
+        client = self._client()
+        asked = client.build_request(**_arguments(request))
+        stream = Stream(_in_time(request.within, lambda: client.send(asked, stream=True)))
+        self.callback(stream.response.close)
         self._chunks[stream] = stream.response.iter_bytes()
         return stream
 
@@ -208,10 +258,9 @@ class _AsyncRun(AsyncExitStack):
     async def _take(self, step: Step) -> Any:
         match step:
             case Send(request):
-                return await self._client().request(**_arguments(request))
+                async with _at_most(request.within):
+                    return await self._client().request(**_arguments(request))
             case Sleep(seconds):
-                import asyncio
-
                 return await asyncio.sleep(seconds)
             case Open(request):
                 return await self._open(request)
@@ -221,6 +270,7 @@ class _AsyncRun(AsyncExitStack):
                 return await stream.response.aclose()
 
     async def _open(self, request: Request) -> Stream:
-        stream = Stream(await self.enter_async_context(self._client().stream(**_arguments(request))))
+        async with _at_most(request.within):
+            stream = Stream(await self.enter_async_context(self._client().stream(**_arguments(request))))
         self._chunks[stream] = stream.response.aiter_bytes()
         return stream

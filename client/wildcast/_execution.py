@@ -62,7 +62,7 @@ class Execution(ExecutionCore[Api]):
         ExecutionFailedError, ExecutionCancelledError, ResultsExpiredError
             If it ended without results, or they are gone.
         WaitTimeoutError
-            If it has not ended by then; it goes on.
+            If it has not ended by then, or the server is away at that moment; it goes on.
         ApiError
             If the server answers with an error, or stays away for longer than a restart takes (two minutes); the
             sentence names the execution.

@@ -16,6 +16,7 @@ from wildcast._errors import (
     ExecutionError,
     ExecutionFailedError,
     ResultsExpiredError,
+    WaitTimeoutError,
 )
 from wildcast._events import EndEvent
 from wildcast._execution_view import as_html, as_text
@@ -102,7 +103,13 @@ class ExecutionCore(Generic[A]):
             answer = yield from self._ending(deadline, progress)
             if answer.status is not ExecutionStatus.COMPLETED:
                 raise ended_without(answer)
-            return (yield from patient(self._reading, is_outage, deadline))
+            try:
+                return (yield from patient(self._reading, is_outage, deadline))
+            except ApiError as error:
+                if not is_outage(error) or deadline is None or time.monotonic() < deadline:
+                    raise
+                said = f"{self.id} has completed, and its result could not be had in time; wait again."
+                raise WaitTimeoutError(said, self.id) from error
 
     def _ending(self, deadline: float | None, progress: Progress) -> Flow[StatusAnswer]:
         with self._api.listening() as may_listen, ProgressBar(self.workflow, progress) as bar:
