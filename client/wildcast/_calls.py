@@ -24,6 +24,7 @@ from wildcast._errors import (
     UnsupportedError,
 )
 from wildcast._flows import Request, T
+from wildcast._seconds import seconds_of
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import Health, Listing, ResultMetadata, SignedAnswer, StatusAnswer, Submitted
 
@@ -275,9 +276,12 @@ def whole_seconds(value: float | timedelta, name: str) -> int:
     Raises
     ------
     ValueError
-        If it is not positive.
+        If it is no number, or not positive.
     """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    else:
+        seconds = seconds_of(value, name, f"{name}=86400, or a timedelta")
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"{name} is {value}; give a positive number of seconds, or a timedelta.")
     return math.ceil(seconds)

@@ -66,6 +66,8 @@ class Execution(ExecutionCore[Api]):
         ApiError
             If the server answers with an error, or stays away for longer than a restart takes (two minutes); the
             sentence names the execution.
+        ValueError
+            If `timeout` is no number.
         """
         try:
             return self._result(self._api.run(self._waiting(timeout, progress)))

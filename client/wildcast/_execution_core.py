@@ -22,6 +22,7 @@ from wildcast._events import EndEvent
 from wildcast._execution_view import as_html, as_text
 from wildcast._flows import Flow, Give
 from wildcast._progress import Progress, ProgressBar
+from wildcast._seconds import seconds_of
 from wildcast._waiting import naming, patient
 from wildcast._watching import Watch, is_outage
 from wildcast.contract.status import ExecutionStatus
@@ -98,7 +99,7 @@ class ExecutionCore(Generic[A]):
                     return
 
     def _waiting(self, timeout: float | None, progress: Progress) -> Flow[ResultMetadata]:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + seconds_of(timeout, "timeout", "wait(timeout=600)")
         with _naming(self.id):
             answer = yield from self._ending(deadline, progress)
             if answer.status is not ExecutionStatus.COMPLETED:
