@@ -35,7 +35,7 @@ class Api(Endpoint):
         self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = RETRY
     ) -> None:
         super().__init__(base_url, token, timeout=timeout, retry=retry)
-        self._driver = SyncDriver(self.http_options(), timeout)
+        self._driver = SyncDriver(self.http_options(), self._timeout)
 
     @property
     def blocking(self) -> "Api":
@@ -162,7 +162,7 @@ class AsyncApi(Endpoint):
         self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = RETRY
     ) -> None:
         super().__init__(base_url, token, timeout=timeout, retry=retry)
-        self._driver = AsyncDriver(self.http_options(), timeout)
+        self._driver = AsyncDriver(self.http_options(), self._timeout)
         self._blocking: Api | None = None
 
     @property

@@ -24,6 +24,7 @@ from wildcast._errors import (
     UnsupportedError,
 )
 from wildcast._flows import Request, T
+from wildcast._seconds import seconds_of
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import Health, Listing, ResultMetadata, SignedAnswer, StatusAnswer, Submitted
 
@@ -121,11 +122,14 @@ class Look:
     """The version; None of a server that has none, and so cannot wait for another one either."""
 
 
-def look(target: Target, timeout: float, *, wait: float = 0.0, etag: str | None = None) -> Call[Look]:
+def look(
+    target: Target, timeout: float, within: float | None, *, wait: float = 0.0, etag: str | None = None
+) -> Call[Look]:
     """Look at a status; with `wait`, after so many seconds, or as soon as it is not that of `etag` any more."""
     params = (("wait", f"{wait:.3f}"),) if wait else ()
     headers = {"If-None-Match": etag} if wait and etag else {}
-    request = Request("GET", f"{target.path}/status", params=params, headers=headers, timeout=timeout)
+    path = f"{target.path}/status"
+    request = Request("GET", path, params=params, headers=headers, timeout=timeout, within=within)
     return Call(request, _look)
 
 
@@ -136,11 +140,11 @@ def _look(response: "httpx.Response") -> Look:
     return Look(decoded(response, StatusAnswer, _EXECUTION), etag)
 
 
-def events(target: Target, last_event_id: str | None, silence: float) -> Request:
+def events(target: Target, last_event_id: str | None, silence: float, within: float | None) -> Request:
     """Ask for a stream of events, from the one after `last_event_id`."""
     resumed = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store", **resumed}
-    return Request("GET", f"{target.path}/events", headers=headers, timeout=silence)
+    return Request("GET", f"{target.path}/events", headers=headers, timeout=silence, within=within)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,9 +276,12 @@ def whole_seconds(value: float | timedelta, name: str) -> int:
     Raises
     ------
     ValueError
-        If it is not positive.
+        If it is no number, or not positive.
     """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    else:
+        seconds = seconds_of(value, name, f"{name}=86400, or a timedelta")
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"{name} is {value}; give a positive number of seconds, or a timedelta.")
     return math.ceil(seconds)

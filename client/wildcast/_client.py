@@ -33,6 +33,8 @@ class Client(ClientCore[Api, Execution]):
         If `base_url` is no ``http`` or ``https`` URL, or has a password in it.
     ConfigError
         If what ``wildcast login`` keeps is needed and cannot be used.
+    ValueError
+        If `timeout` is no number.
 
     Examples
     --------
@@ -126,7 +128,7 @@ class Client(ClientCore[Api, Execution]):
         ServerBusyError
             If the server takes no more now.
         TypeError, ValueError
-            If a parameter is given twice, or has no form in JSON.
+            If a parameter is given twice, or has no form in JSON; if `retention` is no time.
         """
         extras = extras_of(labels, retention, webhook)
         return self._api.run(self._submitting(workflow, merged(parameters, kwargs), extras, idempotency_key))

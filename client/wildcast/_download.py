@@ -1,9 +1,11 @@
 """Where a download may be written: below the directory that was named, and nowhere else."""
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from wildcast._errors import UnsafePathError
-from wildcast.contract.naming import InvalidPathError, check_key
+from wildcast._portable import check_apart, check_portable
 
 
 class Destination:
@@ -16,7 +18,12 @@ class Destination:
     """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise FileExistsError(
+                f"{directory} cannot be a directory: it is a file, or lies below one; download elsewhere."
+            ) from None
         self.root = directory.resolve()
         self._made = {self.root}
 
@@ -28,6 +35,8 @@ class Destination:
         UnsafePathError
             If `path` is absolute, leaves the directory, has a drive letter, or runs through a link out of the
             directory.
+        FileExistsError
+            If a file is where one of the directories is to be.
         """
         check_portable(path)
         *parents, name = PurePosixPath(path).parts
@@ -38,13 +47,35 @@ class Destination:
                 self._make(target)
         return target / name
 
+    def check_apart(self, paths: Collection[str]) -> None:
+        """Hold that each of these paths is a file of its own here.
+
+        Raises
+        ------
+        UnsafePathError
+            If one would overwrite another, because case or the form of an accent are nothing to the file system.
+        """
+        check_apart(paths, self._identify)
+
+    def _identify(self, names: Collection[str]) -> dict[str, int]:
+        # Tried out, because it is the disk's business and not the system's: a Mac's may tell them apart, and a memory
+        # stick in Linux not.
+        with TemporaryDirectory(prefix=".wildcast-", dir=self.root) as directory:
+            return {name: _made(Path(directory, name)) for name in names}
+
     def _make(self, directory: Path) -> None:
         # Looked at before it is made: making it would follow the link.
         if directory.is_symlink() and not directory.resolve().is_relative_to(self.root):
             raise UnsafePathError(
                 f"{directory} is a link that leads out of {self.root}; remove it, or download elsewhere."
             )
-        directory.mkdir(exist_ok=True)
+        try:
+            directory.mkdir(exist_ok=True)
+        except FileExistsError:
+            raise FileExistsError(
+                f"{directory} is a file, and the result has a directory of that name; move it away, or download "
+                "elsewhere."
+            ) from None
         self._made.add(directory)
 
 
@@ -60,19 +91,21 @@ def target_below(directory: Path, path: str) -> Path:
     return Destination(directory).target(path)
 
 
-def check_portable(path: str) -> None:
-    """Refuse a path that any system would write elsewhere than below a directory.
+def check_no_directory(target: Path) -> None:
+    """Hold that no directory is where a file is to be.
 
     Raises
     ------
-    UnsafePathError
-        If it is such a one.
+    FileExistsError
+        If one is.
     """
-    windows = PureWindowsPath(path)
-    try:
-        check_key(path)
-    except InvalidPathError as error:
-        raise UnsafePathError(f"{path!r} cannot be downloaded: {error}") from None
-    # As Windows would read it, on every system: what is refused must not depend on where it is refused.
-    if windows.drive or windows.root or ".." in windows.parts:
-        raise UnsafePathError(f"{path!r} would be written outside the directory on some systems.")
+    if target.is_dir() and not target.is_symlink():
+        # No IsADirectoryError: zarr, below which files are copied too, takes that for a gap.
+        raise FileExistsError(
+            f"{target} is a directory, and the result has a file of that name; move it away, or download elsewhere."
+        )
+
+
+def _made(path: Path) -> int:
+    path.touch()
+    return path.stat().st_ino

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Self
 
 from fsspec.utils import glob_translate
 
-from wildcast._download import Destination
+from wildcast._disk import in_thread
+from wildcast._download import Destination, check_no_directory
 from wildcast._errors import DiskFullError, MissingFileError, NoListingError, shown
 from wildcast._listing import Entry, Expected, Listing
 from wildcast._parts import PART, PartedFile, RangesIgnoredError, is_right, partial_of, write_whole
@@ -96,9 +97,10 @@ class Download:
         MissingFileError
             If the pattern names nothing.
         UnsafePathError
-            If a file would be written outside `dest`.
+            If a file would be written outside `dest`, or over another one of them.
         FileExistsError
-            If another file is there, and is not to be overwritten.
+            If another file is there, and is not to be overwritten; if a directory is where a file is to be, or the
+            other way round.
         DiskFullError
             If there is not enough space.
         ReadError
@@ -135,7 +137,8 @@ class Download:
                 yield file
 
     async def _fetch_all(self, missing: list[Wanted]) -> None:
-        jobs = self._jobs(missing)
+        begun: list[PartedFile] = []
+        jobs = self._jobs(missing, begun)
         lock = asyncio.Lock()
 
         async def work() -> None:
@@ -154,8 +157,10 @@ class Download:
             raise failures.exceptions[0] from None
         finally:
             await jobs.aclose()
+            for file in begun:
+                await in_thread(file.close)
 
-    async def _jobs(self, missing: list[Wanted]) -> Any:
+    async def _jobs(self, missing: list[Wanted], begun: list[PartedFile]) -> Any:
         """Yield what can be done at the same time, the parts of large files first: they take longest."""
         for wanted in sorted(missing, key=lambda file: -file.expected.size):
             if wanted.expected.crc is None:
@@ -164,16 +169,17 @@ class Download:
                 yield self._small(wanted)
             else:
                 file = PartedFile(wanted.target, wanted.path, wanted.expected)
-                numbers = await asyncio.to_thread(file.begin)
+                begun.append(file)
+                numbers = await file.begin()
                 self._bar.add(file.done)
                 if not numbers:
-                    await asyncio.to_thread(file.finish)
+                    await file.finish()
                 for number in numbers:
                     yield self._part(file, wanted, number)
 
     async def _small(self, wanted: Wanted) -> None:
         body = await self._reader.read(wanted.path)
-        await asyncio.to_thread(write_whole, wanted.target, wanted.path, wanted.expected, body)
+        await in_thread(write_whole, wanted.target, wanted.path, wanted.expected, body)
         self._bar.add(len(body))
 
     async def _stream(self, wanted: Wanted) -> None:
@@ -194,14 +200,13 @@ class Download:
         except RangesIgnoredError:
             await self._whole_instead(file, wanted)
         else:
-            if file.is_complete:
-                await asyncio.to_thread(file.finish)
+            if file.is_complete and not file.is_whole_stream:
+                await file.finish()
 
     async def _whole_instead(self, file: PartedFile, wanted: Wanted) -> None:
         if not file.is_whole_stream:
             file.is_whole_stream = True
             self._bar.add(-file.done)
-            file.discard()
             await self._stream(wanted)
 
 
@@ -214,6 +219,7 @@ def _plan(listing: Listing, dest: Path, pattern: str | None) -> list[Wanted]:
     if not entries and pattern is not None:
         raise MissingFileError(f"Nothing in this result is named by {shown(pattern)}; its `paths` say what there is.")
     destination = Destination(dest)
+    destination.check_apart([entry.path for entry in entries])
     return [
         Wanted(entry.path, expected, destination.target(entry.path))
         for entry in entries
@@ -252,7 +258,10 @@ def check_space(dest: Path, missing: list[Wanted]) -> None:
 
 
 def _there(wanted: list[Wanted]) -> list[Wanted]:
-    return [file for file in wanted if os.path.lexists(file.target)]
+    there = [file for file in wanted if os.path.lexists(file.target)]
+    for file in there:
+        check_no_directory(file.target)
+    return there
 
 
 def _begun(file: Wanted) -> int:
@@ -260,7 +269,7 @@ def _begun(file: Wanted) -> int:
     if file.expected.crc is None:
         return 0
     try:
-        blocks = getattr(partial_of(file.target, file.path, file.expected).stat(), "st_blocks", 0)
+        blocks = getattr(partial_of(file.target, file.path, file.expected).lstat(), "st_blocks", 0)
     except FileNotFoundError:
         return 0
     return min(blocks * 512, file.expected.size)

@@ -1,13 +1,18 @@
 """Those who take the steps of flows: one that blocks, and one for asyncio."""
 
+import asyncio
+import os
 import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wildcast._flows import Close, Done, Flow, Give, Next, Open, Request, Run, Send, Sleep, Step, Stream, T
+from wildcast._loops import PerLoop
 
 if TYPE_CHECKING:
     import httpx
@@ -34,8 +39,16 @@ def _silence(seconds: float) -> "httpx.Timeout":
     return httpx.Timeout(seconds, pool=None)
 
 
+@dataclass
+class _Connections:
+    """What one process has of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    http: "httpx.Client | None" = None
+
+
 class SyncDriver:
-    """Takes the steps of flows, blocking; threads may share it.
+    """Takes the steps of flows, blocking; threads may share it, and a forked child has connections of its own.
 
     Parameters
     ----------
@@ -47,8 +60,7 @@ class SyncDriver:
 
     def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
         self._options, self._timeout = options, timeout
-        self._lock = threading.Lock()
-        self._http: httpx.Client | None = None
+        self._processes: dict[int, _Connections] = {}
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end, and return what it returns."""
@@ -67,20 +79,77 @@ class SyncDriver:
 
     def close(self) -> None:
         """Close the connections; the next step opens new ones."""
-        with self._lock:
-            http, self._http = self._http, None
+        mine = self._mine
+        with mine.lock:
+            http, mine.http = mine.http, None
         if http is not None:
             http.close()
 
+    @property
+    def _mine(self) -> _Connections:
+        # Neither a parent's connections, on which its answers arrive, nor its lock, which one of its threads may hold.
+        return self._processes.setdefault(os.getpid(), _Connections())
+
     def _client(self) -> "httpx.Client":
-        with self._lock:
-            if self._http is None:
+        mine = self._mine
+        with mine.lock:
+            if mine.http is None:
                 import httpx
 
-                self._http = httpx.Client(**self._options, timeout=_silence(self._timeout))
+                mine.http = httpx.Client(**self._options, timeout=_silence(self._timeout))
                 # Whoever forgets to close the client leaves no open sockets behind.
-                weakref.finalize(self, self._http.close)
-            return self._http
+                weakref.finalize(self, _close, mine.http, os.getpid())
+            return mine.http
+
+
+def _close(http: "httpx.Client", pid: int) -> None:
+    if pid == os.getpid():
+        http.close()
+
+
+def _in_time(seconds: float | None, ask: "Callable[[], httpx.Response]") -> "httpx.Response":
+    """Return an answer, if it is there in so many seconds; httpx counts them for each connect and read alone.
+
+    Whoever asks is left to itself when it is late: nothing ends a thread that looks for an address, or reads.
+    """
+    if seconds is None:
+        return ask()
+    answer: Future[httpx.Response] = Future()
+
+    def wait() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except BaseException as error:
+        answer.add_done_callback(_close_late)
+        if isinstance(error, TimeoutError):
+            raise _too_late(seconds) from None
+        raise
+
+
+def _close_late(answer: "Future[httpx.Response]") -> None:
+    if answer.exception() is None:
+        answer.result().close()
+
+
+@asynccontextmanager
+async def _at_most(seconds: float | None) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise _too_late(seconds) from None
+
+
+def _too_late(seconds: float | None) -> "httpx.TimeoutException":
+    import httpx
+
+    return httpx.ReadTimeout(f"no answer within {seconds:.1f} seconds")
 
 
 class _SyncRun(ExitStack):
@@ -105,7 +174,7 @@ class _SyncRun(ExitStack):
     def _take(self, step: Step) -> Any:
         match step:
             case Send(request):
-                return self._client().request(**_arguments(request))
+                return _in_time(request.within, lambda: self._client().request(**_arguments(request)))
             case Sleep(seconds):
                 return time.sleep(seconds)
             case Open(request):
@@ -116,7 +185,10 @@ class _SyncRun(ExitStack):
                 return stream.response.close()
 
     def _open(self, request: Request) -> Stream:
-        stream = Stream(self.enter_context(self._client().stream(**_arguments(request))))
+        client = self._client()
+        asked = client.build_request(**_arguments(request))
+        stream = Stream(_in_time(request.within, lambda: client.send(asked, stream=True)))
+        self.callback(stream.response.close)
         self._chunks[stream] = stream.response.iter_bytes()
         return stream
 
@@ -134,7 +206,7 @@ class AsyncDriver:
 
     def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
         self._options, self._timeout = options, timeout
-        self._http: tuple[Any, httpx.AsyncClient] | None = None
+        self._clients = PerLoop(self._open, lambda client: client.aclose())
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end, and return what it returns; cancelled, it closes what it has open."""
@@ -152,21 +224,16 @@ class AsyncDriver:
                 yield step.value
 
     async def aclose(self) -> None:
-        """Close the connections; the next step opens new ones."""
-        known, self._http = self._http, None
-        if known is not None:
-            await known[1].aclose()
+        """Close the running loop's connections; the next step opens new ones."""
+        await self._clients.aclose()
 
     def _client(self) -> "httpx.AsyncClient":
-        import asyncio
+        return self._clients.get()
 
+    def _open(self) -> "httpx.AsyncClient":
         import httpx
 
-        loop = asyncio.get_running_loop()
-        # Connections belong to the loop that opened them.
-        if self._http is None or self._http[0] is not loop:
-            self._http = (loop, httpx.AsyncClient(**self._options, timeout=_silence(self._timeout)))
-        return self._http[1]
+        return httpx.AsyncClient(**self._options, timeout=_silence(self._timeout))
 
 
 class _AsyncRun(AsyncExitStack):
@@ -191,10 +258,9 @@ class _AsyncRun(AsyncExitStack):
     async def _take(self, step: Step) -> Any:
         match step:
             case Send(request):
-                return await self._client().request(**_arguments(request))
+                async with _at_most(request.within):
+                    return await self._client().request(**_arguments(request))
             case Sleep(seconds):
-                import asyncio
-
                 return await asyncio.sleep(seconds)
             case Open(request):
                 return await self._open(request)
@@ -204,6 +270,7 @@ class _AsyncRun(AsyncExitStack):
                 return await stream.response.aclose()
 
     async def _open(self, request: Request) -> Stream:
-        stream = Stream(await self.enter_async_context(self._client().stream(**_arguments(request))))
+        async with _at_most(request.within):
+            stream = Stream(await self.enter_async_context(self._client().stream(**_arguments(request))))
         self._chunks[stream] = stream.response.aiter_bytes()
         return stream

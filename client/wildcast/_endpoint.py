@@ -10,6 +10,7 @@ from wildcast._address import checked_token, checked_url
 from wildcast._config import Config, config_path, load
 from wildcast._errors import ServerUnavailableError
 from wildcast._retry import Retry
+from wildcast._seconds import seconds_of
 from wildcast._version import __version__
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Endpoint:
     ConfigError
         If the stored configuration is needed and cannot be used.
     ValueError
-        If the token cannot be sent in a header.
+        If the token cannot be sent in a header, or the timeout is no number.
     """
 
     repeated = _REPEATED
@@ -66,7 +67,7 @@ class Endpoint:
         self._address = "the address"
         if not base_url and (variable or config.server):
             self._address += f" ({URL_VARIABLE if variable else config_path()})"
-        self._timeout, self._retry = timeout, retry
+        self._timeout, self._retry = seconds_of(timeout, "timeout", "timeout=30"), retry
         self._listeners = threading.BoundedSemaphore(LISTENERS)
 
     def __repr__(self) -> str:

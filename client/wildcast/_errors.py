@@ -282,7 +282,7 @@ class DatasetError(WildcastError, LookupError):
 
 
 class UnsafePathError(WildcastError, ValueError):
-    """A path that would leave the directory it is to be downloaded into."""
+    """A path that would leave the directory it is to be downloaded into, or would be no file of its own there."""
 
 
 class ConfigError(WildcastError, ValueError):

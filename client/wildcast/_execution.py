@@ -62,10 +62,12 @@ class Execution(ExecutionCore[Api]):
         ExecutionFailedError, ExecutionCancelledError, ResultsExpiredError
             If it ended without results, or they are gone.
         WaitTimeoutError
-            If it has not ended by then; it goes on.
+            If it has not ended by then, or the server is away at that moment; it goes on.
         ApiError
             If the server answers with an error, or stays away for longer than a restart takes (two minutes); the
             sentence names the execution.
+        ValueError
+            If `timeout` is no number.
         """
         try:
             return self._result(self._api.run(self._waiting(timeout, progress)))

@@ -16,11 +16,13 @@ from wildcast._errors import (
     ExecutionError,
     ExecutionFailedError,
     ResultsExpiredError,
+    WaitTimeoutError,
 )
 from wildcast._events import EndEvent
 from wildcast._execution_view import as_html, as_text
 from wildcast._flows import Flow, Give
 from wildcast._progress import Progress, ProgressBar
+from wildcast._seconds import seconds_of
 from wildcast._waiting import naming, patient
 from wildcast._watching import Watch, is_outage
 from wildcast.contract.status import ExecutionStatus
@@ -97,12 +99,18 @@ class ExecutionCore(Generic[A]):
                     return
 
     def _waiting(self, timeout: float | None, progress: Progress) -> Flow[ResultMetadata]:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + seconds_of(timeout, "timeout", "wait(timeout=600)")
         with _naming(self.id):
             answer = yield from self._ending(deadline, progress)
             if answer.status is not ExecutionStatus.COMPLETED:
                 raise ended_without(answer)
-            return (yield from patient(self._reading, is_outage, deadline))
+            try:
+                return (yield from patient(self._reading, is_outage, deadline))
+            except ApiError as error:
+                if not is_outage(error) or deadline is None or time.monotonic() < deadline:
+                    raise
+                said = f"{self.id} has completed, and its result could not be had in time; wait again."
+                raise WaitTimeoutError(said, self.id) from error
 
     def _ending(self, deadline: float | None, progress: Progress) -> Flow[StatusAnswer]:
         with self._api.listening() as may_listen, ProgressBar(self.workflow, progress) as bar:

@@ -20,6 +20,7 @@ from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
 from wildcast._errors import MissingFileError, NoListingError, ReadOnlyError, shown
 from wildcast._execution_source import ExecutionSource
 from wildcast._listing import Entry, Listing
+from wildcast._portable import check_portable
 from wildcast._publication import PublicationReader
 from wildcast._ranges import ByteRange
 from wildcast._retry import Retry
@@ -176,9 +177,11 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         return size
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = None, **_: Any) -> None:
-        key, target = check_key(_relative(rpath)), Path(lpath)
+        key, target = _relative(rpath), Path(lpath)
+        if key:
+            check_portable(key)
         known = self._reader.known
-        if known is not None and known.is_directory(key):
+        if not key or (known is not None and known.is_directory(key)):
             await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
             return
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)

@@ -31,6 +31,9 @@ class Request:
         Beside those that every request has.
     timeout
         Seconds that the server may stay silent; the client's own if None.
+    within
+        Seconds until the answer, or a stream's beginning, must be there, however little silent the server is; None for
+        as long as it takes.
     """
 
     method: str
@@ -39,6 +42,7 @@ class Request:
     content: bytes | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,16 +1,17 @@
 """A download in one stream, which takes its name once it is whole."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
 import aiohttp
 
-from wildcast._checksum import crc64nvme
+from wildcast._disk import Writer, in_thread, opened
+from wildcast._download import check_no_directory
 from wildcast._errors import StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Expected
-from wildcast._receive import CHUNK, check_etag, check_length, check_whole, range_of
+from wildcast._receive import check_etag, check_length, check_whole, pour, range_of
 from wildcast._transport import PARTIAL
 
 OnBytes = Callable[[int, int | None], None]
@@ -20,7 +21,7 @@ OnBytes = Callable[[int, int | None], None]
 class PartialFile:
     """A download that is written beside its target and takes its name once it is whole.
 
-    It holds at most `CHUNK` bytes in memory, and goes on where it was broken off if the file is still the same.
+    It holds at most `BLOCK` bytes in memory, and goes on where it was broken off if the file is still the same.
 
     Parameters
     ----------
@@ -39,34 +40,57 @@ class PartialFile:
         self._on_bytes = on_bytes or (lambda _done, _total: None)
         # Cut, because with its ending a name may be longer than the 255 bytes that a file system takes.
         self._partial = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.partial")
-        self._etag, self._crc = "", 0
-        self._file: BinaryIO
+        self._etag = ""
+        self._writer = Writer(self._open)
 
-    def __enter__(self) -> Self:
-        self._file = self._partial.open("xb")
+    def _open(self) -> BinaryIO:
+        check_no_directory(self._target)
+        return opened(self._partial, "xb")
+
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *_rest: object) -> None:
-        self._file.close()
-        if kind is None:
+    async def __aexit__(self, kind: object, *_rest: object) -> None:
+        await in_thread(self._finish if kind is None else self._discard)
+
+    def _finish(self) -> None:
+        try:
+            self._writer.open()  # Of an empty file nothing was written.
+            self._writer.close()
             self._partial.replace(self._target)
-        else:
+        except BaseException:
+            self._partial.unlink(missing_ok=True)
+            raise
+
+    def _discard(self) -> None:
+        try:
+            self._writer.close()
+        finally:
             self._partial.unlink(missing_ok=True)
 
     @property
     def headers(self) -> dict[str, str]:
         """What to ask for: the rest, if there is a beginning that is known to belong to the same file."""
-        done = self._file.tell()
-        return {"Range": f"bytes={done}-", "If-Range": self._etag} if done and self._etag else {}
+        done = self._writer.written
+        if not done or not self._etag or (self._expected is not None and done >= self._expected.size):
+            return {}
+        return {"Range": f"bytes={done}-", "If-Range": self._etag}
 
     async def receive(self, response: aiohttp.ClientResponse) -> None:
         """Write an answer's body, behind what is there or, if the server sends everything, from the beginning."""
-        total = self._resume(response) if response.status == PARTIAL else self._restart(response)
-        async for piece in response.content.iter_chunked(CHUNK):
-            self._file.write(piece)
-            self._crc = crc64nvme(piece, self._crc)
-            self._on_bytes(self._file.tell(), total)
-        check_length(self._path, self._file.tell(), total)
+        total = self._resume(response) if response.status == PARTIAL else await self._restart(response)
+
+        async def write(block: Sequence[bytes]) -> None:
+            await self._writer.write(block)
+            self._on_bytes(self._writer.written, total)
+
+        try:
+            await pour(response, self._path, None if total is None else total - self._writer.written, write)
+        except TransferBrokenError:
+            # What is there is no beginning of this file.
+            self._etag = ""
+            raise
+        check_length(self._path, self._writer.written, total)
         self._check_content(response)
 
     def _check_content(self, response: aiohttp.ClientResponse) -> None:
@@ -74,15 +98,13 @@ class PartialFile:
             return
         if self._expected.crc is None:
             check_etag(self._path, response.headers.get("ETag"), self._expected)
-        elif self._crc != self._expected.crc:
+        elif self._writer.crc != self._expected.crc:
             self._etag = ""
             raise StaleObjectError(f"{shown(self._path)} arrived without the manifest's checksum; try again later.")
 
-    def _restart(self, response: aiohttp.ClientResponse) -> int | None:
+    async def _restart(self, response: aiohttp.ClientResponse) -> int | None:
         check_whole(response, self._path, self._expected)
-        self._file.seek(0)
-        self._file.truncate()
-        self._crc = 0
+        await self._writer.rewind()
         etag = response.headers.get("ETag", "")
         # A weak one does not promise the same bytes (RFC 9110 §13.1.5).
         self._etag = "" if etag.startswith("W/") else etag
@@ -90,7 +112,7 @@ class PartialFile:
 
     def _resume(self, response: aiohttp.ClientResponse) -> int:
         got = range_of(response, self._path, self._expected)
-        if (got.start, got.end) != (self._file.tell(), got.size):
+        if (got.start, got.end) != (self._writer.written, got.size):
             self._etag = ""
             raise TransferBrokenError(f"The rest of {shown(self._path)} was asked for, and something else arrived.")
         return got.size

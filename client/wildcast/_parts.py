@@ -1,18 +1,24 @@
 """A large file that arrives in parts, in any order, and goes on after a kill where it was."""
 
+import asyncio
 import hashlib
+import os
+import secrets
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import aiohttp
 
 from wildcast._checksum import crc64nvme, joined
+from wildcast._disk import Writer, claimed, in_thread, opened
 from wildcast._errors import StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Expected
 from wildcast._ranges import ByteRange
-from wildcast._receive import CHUNK, check_etag, check_length, range_of
+from wildcast._receive import check_etag, check_length, pour, range_of
 from wildcast._transport import PARTIAL
 
 PART = 8 << 20
@@ -27,7 +33,7 @@ class PartedFile:
 
     Beside the partial file lies a journal: for each part that has arrived, its number and checksum. Both are named
     after the very version of the file, so a later run finds them, and keeps the parts that still have their checksum.
-    Several processes may do the same at once: they write the same bytes to the same places.
+    They are one run's at a time; another, in this process or another one, has a partial file of its own meanwhile.
 
     Parameters
     ----------
@@ -43,23 +49,43 @@ class PartedFile:
         if expected.crc is None:
             raise ValueError("a file whose checksum nobody knows is not resumed")
         self._target, self._path, self._expected = target, path, expected
-        self.partial = partial_of(target, path, expected)
-        self._journal = self.partial.with_suffix(".parts")
+        self._partial = partial_of(target, path, expected)
+        self._journal: BinaryIO | None = None
+        self._is_mine = self._is_ending = False
+        self._identity: os.stat_result
         self._crcs: dict[int, int] = {}
         self.is_whole_stream = False
         """Whether the server has shown that it sends no parts."""
 
-    def begin(self) -> list[int]:
+    async def begin(self) -> list[int]:
         """Make the partial file, or check the one that is there; return the numbers of the parts that are missing."""
-        with self.partial.open("ab") as file:
-            file.truncate(self._expected.size)
-        recorded = _read_journal(self._journal)
-        with self.partial.open("rb") as file:
-            for number, crc in recorded.items():
-                part = self.range_of(number)
-                if part.end is not None and part.start < part.end and _crc_of(file, part.start, part.end) == crc:
-                    self._crcs[number] = crc
+        recorded = await in_thread(self._begin)
+        # Only read, for as long as it takes: whoever is cancelled need not wait for that.
+        self._crcs = await asyncio.to_thread(self._right, recorded)
         return [number for number in range(self._count) if number not in self._crcs]
+
+    def _begin(self) -> Mapping[int, int]:
+        self._journal = claimed(self._journal_path)
+        if self._journal is None:
+            self._partial = self._partial.with_suffix(f".{secrets.token_hex(4)}.partial")
+        self._is_mine = True
+        with opened(self._partial, "ab") as file:
+            file.truncate(self._expected.size)
+            self._identity = os.fstat(file.fileno())
+        return {} if self._journal is None else _read(self._journal)
+
+    @property
+    def _journal_path(self) -> Path:
+        return self._partial.with_suffix(".parts")
+
+    def _right(self, recorded: Mapping[int, int]) -> dict[int, int]:
+        """Return what is there of that which an earlier run has recorded."""
+        with opened(self._partial, "rb") as file:
+            return {number: crc for number, crc in recorded.items() if self._is_there(file, number, crc)}
+
+    def _is_there(self, file: BinaryIO, number: int, crc: int) -> bool:
+        start, end = self._bounds(number)
+        return start < end and _crc_of(file, start, end) == crc
 
     @property
     def _count(self) -> int:
@@ -67,8 +93,8 @@ class PartedFile:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all parts are there."""
-        return len(self._crcs) == self._count
+        """Whether all parts are there, and nobody has begun to finish it."""
+        return len(self._crcs) == self._count and not self._is_ending
 
     @property
     def done(self) -> int:
@@ -91,28 +117,43 @@ class PartedFile:
         check_etag(self._path, response.headers.get("ETag"), self._expected)
         if (got.start, got.end) != (start, end):
             raise TransferBrokenError(f"Another part of {shown(self._path)} arrived than was asked for.")
-        crc = arrived = 0
+        writer = Writer(partial(self._opened_at, start))
+
+        async def write(block: Sequence[bytes]) -> None:
+            before = writer.written
+            try:
+                await writer.write(block)
+            finally:
+                on_bytes(writer.written - before)
+
         try:
-            with self.partial.open("r+b", buffering=0) as file:
-                file.seek(start)
-                async for piece in response.content.iter_chunked(CHUNK):
-                    if arrived + len(piece) <= end - start:
-                        file.write(piece)
-                    crc = crc64nvme(piece, crc)
-                    arrived += len(piece)
-                    on_bytes(len(piece))
-            check_length(self._path, arrived, end - start)
+            try:
+                await pour(response, self._path, end - start, write)
+            finally:
+                await in_thread(writer.close)
+            check_length(self._path, writer.written, end - start)
+            await in_thread(self._record, number, writer.crc)
         except BaseException:
-            on_bytes(-arrived)
+            on_bytes(-writer.written)
             raise
-        self._record(number, crc)
+        self._crcs[number] = writer.crc
+
+    def _opened_at(self, start: int) -> BinaryIO:
+        """Open it at a part, if it is still the one that has the other parts."""
+        with suppress(FileNotFoundError):
+            file = opened(self._partial, "r+b")
+            if os.path.samestat(os.fstat(file.fileno()), self._identity):
+                file.seek(start)
+                return file
+            file.close()
+        raise TransferBrokenError(f"{self._partial} was removed while it was written; download it again.")
 
     def _record(self, number: int, crc: int) -> None:
-        with self._journal.open("ab", buffering=0) as journal:
-            journal.write(_RECORD.pack(number, crc))
-        self._crcs[number] = crc
+        if self._journal is not None:
+            self._journal.write(_RECORD.pack(number, crc))
+            self._journal.flush()
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """Give the file its name, if it has the manifest's checksum.
 
         Raises
@@ -120,6 +161,10 @@ class PartedFile:
         StaleObjectError
             If it has not; nothing of it is left then.
         """
+        self._is_ending = True
+        await in_thread(self._finish)
+
+    def _finish(self) -> None:
         crc = 0
         for number in range(self._count):
             start, end = self._bounds(number)
@@ -130,13 +175,31 @@ class PartedFile:
                 f"{shown(self._path)} arrived without the manifest's checksum: the store has another version of it. "
                 "Try again later, or tell the operators of the service."
             )
-        take_name(self.partial, self._target)
-        self._journal.unlink(missing_ok=True)
+        with self._opened_at(0):
+            pass  # It is still the one that has the parts.
+        self._partial.replace(self._target)
+        self._leave()
+
+    def close(self) -> None:
+        """Let go of a file that is not finished: a later run goes on with it, unless it could not find it."""
+        if self._journal is None or self.is_whole_stream:
+            self.discard()
+        else:
+            _close(self._journal)
 
     def discard(self) -> None:
         """Leave nothing of it."""
-        self.partial.unlink(missing_ok=True)
-        self._journal.unlink(missing_ok=True)
+        if self._is_mine:
+            self._partial.unlink(missing_ok=True)
+            self._leave()
+
+    def _leave(self) -> None:
+        self._is_mine = False
+        if self._journal is not None:
+            if os.name == "nt":  # There nothing is removed that is open.
+                _close(self._journal)
+            self._journal_path.unlink(missing_ok=True)
+            _close(self._journal)
 
 
 class RangesIgnoredError(Exception):
@@ -153,20 +216,21 @@ def partial_of(target: Path, path: str, expected: Expected) -> Path:
 def write_whole(target: Path, path: str, expected: Expected, body: bytes) -> None:
     """Write a small file, whose content is known to be right, so that it is at its name whole or not at all."""
     partial = partial_of(target, path, expected)
-    # Not cut off first: another process may be about to give the very same file its name.
-    with partial.open("ab"), partial.open("r+b") as file:
-        file.write(body)
-        file.truncate()
-    take_name(partial, target)
+    is_there = False
+    while not is_there:
+        # Not cut off first: another process may be about to give the very same file its name.
+        with opened(partial, "r+b", create=True) as file:
+            file.write(body)
+            file.truncate()
+        is_there = _has_taken_name(partial, target) or is_right(target, expected)
 
 
-def take_name(partial: Path, target: Path) -> None:
-    """Rename `partial` to `target`; another process may have done it already."""
+def _has_taken_name(partial: Path, target: Path) -> bool:
     try:
         partial.replace(target)
     except FileNotFoundError:
-        if not target.is_file():
-            raise
+        return False
+    return True
 
 
 def is_right(file: Path, expected: Expected) -> bool:
@@ -187,10 +251,16 @@ def _crc_of(file: BinaryIO, start: int, end: int) -> int:
     return crc
 
 
-def _read_journal(journal: Path) -> dict[int, int]:
-    try:
-        data = journal.read_bytes()
-    except FileNotFoundError:
-        return {}
-    # A kill may have cut the last record.
-    return dict(_RECORD.iter_unpack(data[: len(data) // _RECORD.size * _RECORD.size]))
+def _close(journal: BinaryIO) -> None:
+    # A record that a full disk did not take is not worth more than the error that there was.
+    with suppress(OSError):
+        journal.close()
+
+
+def _read(journal: BinaryIO) -> dict[int, int]:
+    journal.seek(0)
+    data = journal.read()
+    whole = len(data) // _RECORD.size * _RECORD.size
+    # A kill or a full disk may have cut the last record, and another is to follow.
+    journal.truncate(whole)
+    return dict(_RECORD.iter_unpack(data[:whole]))

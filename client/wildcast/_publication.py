@@ -122,7 +122,7 @@ class PublicationReader:
         """Write a file to `target`, whose directory exists; it appears there whole or not at all."""
         if not _is_reserved(key):
             await self._settle()
-        with PartialFile(target, key, self.expected(key), on_bytes) as file:
+        async with PartialFile(target, key, self.expected(key), on_bytes) as file:
             await self._request(key, file.receive, headers=lambda: file.headers)
 
     async def receive_part(self, file: PartedFile, key: str, number: int, on_bytes: Callable[[int], None]) -> None:

@@ -1,5 +1,7 @@
 """Reading an answer's body, and making sure that it is what was asked for."""
 
+from collections.abc import Awaitable, Callable, Sequence
+
 import aiohttp
 
 from wildcast._checksum import crc64nvme
@@ -9,6 +11,9 @@ from wildcast._ranges import ByteRange, ContentRange, parse_content_range
 from wildcast._transport import OK, PARTIAL
 
 CHUNK = 256 * 1024
+"""Bytes of a body that are taken from the network at once, at most."""
+
+BLOCK = 1 << 20
 """Bytes of a download that are in memory at a time."""
 
 
@@ -70,8 +75,8 @@ def check_etag(path: str, etag: str | None, expected: Expected) -> None:
 async def receive_whole(response: aiohttp.ClientResponse, path: str, expected: Expected | None) -> Answer:
     """Return a whole file; `expected` is the manifest's, where it is known."""
     check_whole(response, path, expected)
-    body = await response.read()
     size = _size_of(response, expected)
+    body = await _body(response, path, size)
     check_length(path, len(body), size)
     return Answer(path, body, len(body), response.headers.get("ETag"), is_whole=True)
 
@@ -87,9 +92,47 @@ async def receive_range(
         raise TransferBrokenError(
             f"Bytes {got.start} to {got.end} of {shown(path)} arrived, which are not those asked for."
         )
-    body = await response.read()
+    body = await _body(response, path, got.end - got.start)
     check_length(path, len(body), got.end - got.start)
     return Answer(path, body, got.size, response.headers.get("ETag"), is_whole=len(body) == got.size)
+
+
+async def _body(response: aiohttp.ClientResponse, path: str, most: int | None) -> bytes:
+    pieces, arrived = [], 0
+    async for piece in response.content.iter_any():
+        arrived += len(piece)
+        _check_not_longer(path, arrived, most)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def pour(
+    response: aiohttp.ClientResponse,
+    path: str,
+    most: int | None,
+    write: Callable[[Sequence[bytes]], Awaitable[None]],
+) -> None:
+    """Hand a body to `write`, `BLOCK` bytes at a time at most; where it breaks off, what had arrived as well.
+
+    Raises
+    ------
+    TransferBrokenError
+        As soon as there is more of it than `most` bytes, where that is known.
+    """
+    block: list[bytes] = []
+    size = arrived = 0
+    try:
+        async for piece in response.content.iter_chunked(CHUNK):
+            arrived += len(piece)
+            _check_not_longer(path, arrived, most)
+            block.append(piece)
+            size += len(piece)
+            if size > BLOCK - CHUNK:
+                full, block, size = block, [], 0
+                await write(full)
+    finally:
+        if block:
+            await write(block)
 
 
 async def _cut(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, expected: Expected | None) -> Answer:
@@ -131,6 +174,12 @@ def check_whole(response: aiohttp.ClientResponse, path: str, expected: Expected 
     chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
     if expected is None and length is None and not chunked:
         raise TransferBrokenError(f"Nothing says how long {shown(path)} is, so it might arrive cut short unnoticed.")
+
+
+def _check_not_longer(path: str, arrived: int, most: int | None) -> None:
+    """Hold that no more bytes arrive than there are: a body in chunks may have any length."""
+    if most is not None and arrived > most:
+        raise TransferBrokenError(f"More than the {most} bytes of {shown(path)} arrived that there are; {_CAUSE}")
 
 
 def check_length(path: str, length: int, expected: int | None) -> None:

@@ -205,11 +205,12 @@ class Result(ResultBase):
         MissingFileError
             If `pattern` names nothing.
         UnsafePathError
-            If a file would be written outside `dest`.
+            If a file would be written outside `dest`, or over another one of them.
         DiskFullError
             If there is less space than is needed.
         FileExistsError
-            If a file that differs is there, and is not to be overwritten.
+            If a file that differs is there, and is not to be overwritten; if a directory is where a file is to be, or
+            the other way round.
         ReadError
             If a file cannot be read.
         """
@@ -234,6 +235,8 @@ class Result(ResultBase):
         ------
         UnsafePathError
             If it would be written outside `dest`.
+        FileExistsError
+            If a directory is in its place, or a file in that of a directory.
         ReadError
             If it cannot be read.
         """

@@ -36,6 +36,7 @@ from wildcast._errors import (
 )
 from wildcast._problems import short_sentence
 from wildcast._retry import Retry, parse_retry_after
+from wildcast._seconds import seconds_of
 from wildcast._sessions import CONNECT_SECONDS, proxy_for, session_of_running_loop
 from wildcast._sources import UrlSource, has_ended
 from wildcast.contract.naming import quote_key
@@ -74,13 +75,19 @@ class Transport:
     retry
         How often, and how soon, a request is repeated.
     timeout
-        Seconds that a connection may stay silent.
+        Seconds that a connection may stay silent; None for as long as it takes.
+
+    Raises
+    ------
+    ValueError
+        If the timeout is no number.
     """
 
-    def __init__(self, source: UrlSource, retry: Retry, timeout: float) -> None:
+    def __init__(self, source: UrlSource, retry: Retry, timeout: float | None) -> None:
         self._source = source
         self._retry = retry
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=timeout)
+        silence = None if timeout is None else seconds_of(timeout, "timeout", "timeout=60")
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         self._proxies: dict[str, str | None] = {}
         self._renewing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 

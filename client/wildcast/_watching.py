@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,6 +43,9 @@ GRACE = 0.4
 
 PUBLICATION = "publication"
 """The member of a status's progress that is about publishing, and not the workflow's."""
+
+_FAR = 86_400.0
+"""Seconds; a deadline beyond is no request's concern."""
 
 _TRIES = 3
 """So often in a row a way may fail before the next one is used."""
@@ -98,7 +102,7 @@ class Watch:
         Raises
         ------
         WaitTimeoutError
-            If the deadline passes before there is one.
+            If the deadline passes before there is one, whether the server is there or not.
         ApiError
             If the server answers with an error, or stays away for longer than a restart takes.
         """
@@ -132,7 +136,7 @@ class Watch:
         import httpx
 
         try:
-            stream = yield Open(events(self._target, self._last_id, SILENCE))
+            stream = yield Open(events(self._target, self._last_id, SILENCE, self._within))
         except httpx.TransportError:
             yield from self._fail()
             return
@@ -177,7 +181,7 @@ class Watch:
             self._leave_way_to(self._by_look)
             return
         seconds, began = min(LONGEST_POLL, max(0.001, self._left)), time.monotonic()
-        call = look(self._target, self._timeout(seconds), wait=seconds, etag=self._etag)
+        call = look(self._target, self._timeout(seconds), self._within, wait=seconds, etag=self._etag)
         try:
             is_news = self._see((yield from asked_once(self._endpoint, call)))
         except ApiError as error:
@@ -202,17 +206,23 @@ class Watch:
         yield from self._look()
 
     def _look(self) -> Flow[None]:
-        self._see((yield from patient(self._ask, is_outage, None if self._left == math.inf else self._deadline)))
+        try:
+            found = yield from patient(self._ask, is_outage, None if self._left == math.inf else self._deadline)
+        except ApiError as error:
+            if self._left > 0 or not is_outage(error):
+                raise
+            last = "has" if self._answer is None else f"was {self._answer.status}, and has since"
+            raise self._late(f"{last} not been heard of") from error
+        self._see(found)
 
     def _ask(self) -> Flow[Look]:
-        import httpx
+        import_module("httpx")  # Now: what the first import takes is not to come on top of what is left.
+        return asked_once(self._endpoint, look(self._target, self._timeout(0.0), self._within))
 
-        try:
-            return (yield from asked_once(self._endpoint, look(self._target, self._timeout(0.0))))
-        except ServerUnavailableError as error:
-            if self._left <= 0 and isinstance(error.__cause__, httpx.TimeoutException):
-                raise self._late("has not been heard of") from error
-            raise
+    @property
+    def _within(self) -> float | None:
+        """Seconds after which an answer comes too late; None where that is far away."""
+        return None if self._left > _FAR else max(0.0, self._left) + GRACE
 
     def _timeout(self, seconds: float) -> float:
         """Return for how long a request may be silent that is answered after so many seconds at the latest."""

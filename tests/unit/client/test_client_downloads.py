@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 from starlette.responses import Response, StreamingResponse
@@ -14,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 import wildcast
 from wildcast._downloading import select
 from wildcast._listing import Listing
-from wildcast._parts import PART
+from wildcast._parts import PART, partial_of, write_whole
 from wildcast._result import AsyncResult
 
 SMALL_FILES = {f"s.zarr/c/{number}": bytes([number]) * 1000 for number in range(30)} | {"s.zarr/zarr.json": b"{}"}
@@ -124,13 +126,7 @@ def test_a_stale_copy_without_etag_is_not_kept(result, server, tmp_path):
     """Where nothing but the checksum tells it, the checksum does, and the next run begins anew."""
     stale = bytes(reversed(BIG))
 
-    def without_etag(path, request):
-        if path != "big.bin":
-            return None
-        first, last = (int(text) for text in request.headers["range"].removeprefix("bytes=").split("-"))
-        return Response(stale[first : last + 1], 206, headers={"Content-Range": f"bytes {first}-{last}/{len(BIG)}"})
-
-    server.cdn.fault = without_etag
+    server.cdn.fault = lambda path, request: part_of_big(request, stale) if path == "big.bin" else None
     with pytest.raises(wildcast.StaleObjectError, match="checksum"):
         result.download(tmp_path, "big.bin")
     assert files_below(tmp_path) == {}
@@ -243,3 +239,161 @@ def test_a_part_that_was_damaged_meanwhile_is_fetched_again(result, server, tmp_
     server.cdn.fault = None
     result.download(tmp_path, "big.bin")
     assert files_below(tmp_path) == {"big.bin": BIG}
+
+
+def partial_of_file(result, directory, path):
+    """Where a download keeps what it has of a file."""
+    expected = asyncio.run(result.fs._reader.listing()).expected(path)
+    return partial_of(directory / path, path, expected)
+
+
+def refuse_the_third_part(server):
+    third = f"bytes={2 * PART}-"
+    server.cdn.fault = lambda path, request: (
+        Response("no", 403) if path == "big.bin" and third in request.headers["range"] else None
+    )
+
+
+def held(gate, response):
+    """Answer once the gate is open, and not even with headers before."""
+
+    async def answer(scope, receive, send):
+        await asyncio.to_thread(gate.wait, 30)
+        await response(scope, receive, send)
+
+    return answer
+
+
+def part_of_big(request, body=BIG):
+    """Answer with a range of a body, without an ETag by which another version would be known."""
+    first, last = (int(text) for text in request.headers["range"].removeprefix("bytes=").split("-"))
+    return Response(body[first : last + 1], 206, headers={"Content-Range": f"bytes {first}-{last}/{len(body)}"})
+
+
+@pytest.mark.parametrize("second", ["is done first", "finds another version"])
+def test_two_downloads_into_one_directory_leave_each_other_alone(result, server, tmp_path, second):
+    """What becomes of one, done or given up, is nothing to the other; neither leaves anything behind."""
+    gate, first_waits, asked = threading.Event(), threading.Event(), []
+
+    def hold_the_first(path, request):
+        if path != "big.bin" or f"bytes={2 * PART}-" not in request.headers["range"]:
+            return None
+        asked.append(path)
+        if len(asked) == 1:
+            first_waits.set()
+            return held(gate, part_of_big(request))
+        return part_of_big(request, BIG[:-1] + b"X" if second == "finds another version" else BIG)
+
+    server.cdn.fault = hold_the_first
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(result.download, tmp_path, "big.bin")
+        assert first_waits.wait(30)
+        with nullcontext() if second == "is done first" else pytest.raises(wildcast.StaleObjectError):
+            result.download(tmp_path, "big.bin")
+        gate.set()
+        assert first.result(60) == [tmp_path / "big.bin"]
+    assert files_below(tmp_path) == {"big.bin": BIG}
+
+
+def test_a_partial_file_that_was_removed_is_no_hole(result, server, tmp_path):
+    """Whoever removes what has arrived so far does not get a file without it."""
+    gate, waits = threading.Event(), threading.Event()
+
+    def hold_the_third(path, request):
+        if path != "big.bin" or f"bytes={2 * PART}-" not in request.headers["range"] or gate.is_set():
+            return None
+        waits.set()
+        return held(gate, part_of_big(request))
+
+    server.cdn.fault = hold_the_third
+    partial = partial_of_file(result, tmp_path, "big.bin")
+    with ThreadPoolExecutor() as pool:
+        download = pool.submit(result.download, tmp_path, "big.bin")
+        assert waits.wait(30)
+        partial.unlink()
+        partial.write_bytes(bytes(len(BIG)))
+        gate.set()
+        with pytest.raises(wildcast.TransferBrokenError, match="was removed"):
+            download.result(60)
+    assert not (tmp_path / "big.bin").exists()
+
+
+def test_a_small_file_may_be_written_by_many_at_once(result, tmp_path):
+    """Each run finds it right in the end, whoever was first."""
+    path, target = "s.zarr/c/7", tmp_path / "7"
+    expected = asyncio.run(result.fs._reader.listing()).expected(path)
+
+    def write(_):
+        for _ in range(200):
+            write_whole(target, path, expected, SMALL_FILES[path])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert files_below(tmp_path) == {"7": SMALL_FILES[path]}
+
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (2 * {part} + 3, resource.RLIM_INFINITY))
+"""
+
+
+def test_what_a_full_disk_does_not_take_is_no_file(result, server, tmp_path):
+    """Where the system writes less than it was given and says so in a number alone, nothing takes the file's name."""
+    refuse_the_third_part(server)
+    with pytest.raises(wildcast.AccessRefusedError):
+        result.download(tmp_path, "big.bin")
+    server.cdn.fault = None
+    code = LIMITED.format(part=PART) + CHILD.format(url=server.cdn.signed(), dest=str(tmp_path))
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "File too large" in child.stderr
+    assert not (tmp_path / "big.bin").exists()
+    result.download(tmp_path, "big.bin")
+    assert (tmp_path / "big.bin").read_bytes() == BIG
+
+
+def test_a_record_that_was_cut_does_not_spoil_those_behind_it(result, server, tmp_path):
+    """After a kill, or on a disk that was full for a moment, a journal begins where its last whole record ends."""
+    journal = partial_of_file(result, tmp_path, "big.bin").with_suffix(".parts")
+    journal.write_bytes(b"x" * (12 + 5))
+    refuse_the_third_part(server)
+    with pytest.raises(wildcast.AccessRefusedError):
+        result.download(tmp_path, "big.bin")
+    assert journal.stat().st_size % 12 == 0
+
+
+@pytest.mark.parametrize(("path", "ending"), [("big.bin", ".partial"), ("big.bin", ".parts"), ("empty", ".partial")])
+def test_nothing_is_written_through_a_link(result, tmp_path, path, ending):
+    """Whoever may write to the directory, too, cannot choose another file that a download spoils."""
+    directory, victim = tmp_path / "shared", tmp_path / "precious"
+    directory.mkdir()
+    victim.write_bytes(b"precious")
+    link = partial_of_file(result, directory, path).with_suffix(ending)
+    link.symlink_to(victim)
+    with pytest.raises(wildcast.UnsafePathError, match=f"{link.name} is a link"):
+        result.download(directory, path)
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("path", ["big.bin", "empty"])
+def test_a_directory_in_a_files_place_is_named(result, server, tmp_path, path):
+    """Before anything is asked for, with what to do; all at once and one alone."""
+    (tmp_path / path).mkdir()
+    server.cdn.requests.clear()
+    with pytest.raises(FileExistsError, match=f"{path} is a directory, and the result has a file of that name; move"):
+        result.download(tmp_path)
+    assert server.cdn.asked(path) == 0
+    with pytest.raises(FileExistsError, match=f"{path} is a directory, and the result has a file of that name; move"):
+        result.download_file(path, tmp_path)
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == []
+
+
+def test_a_file_in_a_directorys_place_is_named(result, tmp_path):
+    """Below the directory that was named, and that one itself."""
+    (tmp_path / "s.zarr").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"s\.zarr is a file, and the result has a directory of that"):
+        result.download(tmp_path)
+    for dest in (tmp_path / "s.zarr", tmp_path / "s.zarr" / "below"):
+        with pytest.raises(FileExistsError, match="cannot be a directory: it is a file, or lies below one"):
+            result.download(dest)
+    assert files_below(tmp_path) == {"s.zarr": b"mine"}

@@ -90,12 +90,13 @@ def test_patience_has_an_end(monkeypatch):
         (HTMLResponse("<h1>log in</h1>"), wildcast.UnexpectedAnswerError),
     ],
 )
-def test_an_error_that_ends_a_wait_names_the_execution(server, answer, kind):
+def test_an_error_that_ends_a_wait_names_the_execution(server, monkeypatch, answer, kind):
     """Whatever it is, it keeps its class and particulars, and the user can go on with the execution."""
+    monkeypatch.setattr(_waiting, "PATIENCE", 0.3)
     execution = server.client.submit("wf")
     server.override = lambda _request: answer
     with pytest.raises(kind, match=server.id) as caught:
-        execution.wait(timeout=0.3)
+        execution.wait(timeout=20)
     assert caught.value.status == answer.status_code
     assert caught.value.details == ("d" if answer.status_code > 200 else None)
 

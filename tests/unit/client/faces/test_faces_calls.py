@@ -355,3 +355,36 @@ def test_results_that_earth2studio_says_are_pending_are(api, client):
     )
     with pytest.raises(wildcast.ResultsPendingError, match="is running"):
         client.get(api.add(1)).result()
+
+
+@pytest.mark.parametrize("timeout", ["10m", timedelta(minutes=10), float("nan"), [600]], ids=repr)
+def test_a_wait_that_is_no_number_says_what_is_one(api, client, timeout):
+    """With the line that would have worked, and before anybody is asked."""
+    execution = client.get("wf", api.add(1))
+    api.seen.clear()
+    with pytest.raises(ValueError, match=r"timeout is .*; give seconds, as a number, such as wait\(timeout=600\)\."):
+        execution.wait(timeout)
+    assert api.seen == []
+
+
+def test_a_retention_that_is_no_number_says_what_is_one(api, client):
+    """A time difference is one, too."""
+    with pytest.raises(ValueError, match=r"retention is '7d'; give seconds, as a number, .*, or a timedelta"):
+        client.submit("wf", retention="7d")
+    assert api.seen == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda timeout: wildcast.Client("http://127.0.0.1:9", timeout=timeout),
+        lambda timeout: wildcast.AsyncClient("http://127.0.0.1:9", timeout=timeout),
+        lambda timeout: wildcast.SignedFileSystem("http://127.0.0.1:9/*?Policy=x", timeout=timeout),
+    ],
+    ids=["client", "async client", "filesystem"],
+)
+def test_a_timeout_that_is_no_number_says_what_is_one(make):
+    """Where it is given, and not at the first request."""
+    with pytest.raises(ValueError, match=r"timeout is '30s'; give seconds, as a number, such as timeout=\d+\."):
+        make("30s")
+    make(30)

@@ -3,14 +3,19 @@
 import asyncio
 import gc
 import signal
+import socket
 import threading
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 import wildcast
 from wildcast import _endpoint, _watching
+from wildcast._api import Api, AsyncApi
+from wildcast._async_execution import AsyncExecution
+from wildcast._execution import Execution
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.domain.execution import utc_now
 
@@ -161,6 +166,82 @@ def test_a_server_that_says_nothing_does_not_hold_a_wait(api, client, monkeypatc
         execution.wait(timeout=1)
     assert 1 <= time.monotonic() - began < 1.5
     gate.set()
+
+
+def test_a_server_that_answers_in_drips_does_not_hold_a_wait(api, client):
+    """However often a byte arrives: no pause is silence, and the deadline holds all the same."""
+    execution = client.get("wf", api.add(1))
+
+    async def drips():
+        for _ in range(30):
+            yield b" "
+            await asyncio.sleep(0.2)
+
+    api.meddle = lambda _: StreamingResponse(drips(), media_type="application/json")
+    began = time.monotonic()
+    with pytest.raises(wildcast.WaitTimeoutError, match="it goes on"):
+        execution.wait(timeout=1)
+    assert 1 <= time.monotonic() - began < 1.5
+
+
+FACES = {
+    "sync": lambda url: Execution(Api(url), "wf", "exec_1_00000001").wait(timeout=1),
+    "async": lambda url: asyncio.run(AsyncExecution(AsyncApi(url), "wf", "exec_1_00000001").wait(timeout=1)),
+}
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_head_in_drips_does_not_hold_a_wait(face):
+    """Nor does what comes before the answer."""
+    began = time.monotonic()
+    with _dripping() as url, pytest.raises(wildcast.WaitTimeoutError, match="has not been heard of"):
+        FACES[face](url)
+    assert 1 <= time.monotonic() - began < 1.5
+
+
+@contextmanager
+def _dripping():
+    """A server that sends a byte of its answer's head every fifth of a second; gives its URL."""
+    over = threading.Event()
+
+    def serve():
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            for byte in b"HTTP/1.1 200 OK and so on and on, for much longer than anybody waits":
+                connection.send(bytes([byte]))
+                if over.wait(0.2):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        over.set()
+        thread.join(20)
+
+
+@pytest.mark.parametrize("code", [503, 429])
+@pytest.mark.parametrize("about", ["status", "results"])
+def test_an_outage_at_the_deadline_is_the_deadlines(api, client, code, about):
+    """The time is up long before a restart's two minutes are: so it says, and the error beneath says why."""
+    name = api.add(1)
+    execution = client.get("wf", name)
+    if about == "results":
+        for step in (api.run, api.publish, api.complete):
+            step(name)
+
+    def gone(request):
+        if not request.url.path.endswith(("events", about)):
+            return None
+        return JSONResponse({"error": "starting"}, code, {"Retry-After": "0"})
+
+    api.meddle = gone
+    began = time.monotonic()
+    with pytest.raises(wildcast.WaitTimeoutError, match=f"{name} (has|was|is)") as caught:
+        execution.wait(timeout=1)
+    assert 1 <= time.monotonic() - began < 1.5
+    assert isinstance(caught.value.__cause__, wildcast.ServerUnavailableError | wildcast.ServerBusyError)
 
 
 def test_a_stream_that_is_lost_is_taken_up_again(api, client, monkeypatch):

@@ -1,0 +1,95 @@
+"""What belongs to one event loop: made in it, and closed in it when it ends or the process does."""
+
+import asyncio
+import atexit
+import contextlib
+import os
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+_CLOSE_SECONDS = 2.0
+
+_Key = tuple[int, asyncio.AbstractEventLoop]
+"""A forked child must not touch its parent's connections: hence the process id beside the loop."""
+
+
+class _Kept(NamedTuple, Generic[T]):
+    value: T
+    scope: AsyncGenerator[None, None]
+    at_exit: Callable[[], None]
+
+
+class PerLoop(Generic[T]):
+    """Keeps one object for each event loop that asks for it.
+
+    Parameters
+    ----------
+    make
+        Makes one for the running loop.
+    close
+        Closes one in its loop.
+    """
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:
+        self._make, self._close = make, close
+        self._kept: dict[_Key, _Kept[T]] = {}
+
+    def get(self) -> T:
+        """Return the running loop's, made at the first call."""
+        key = (os.getpid(), asyncio.get_running_loop())
+        if key not in self._kept:
+            self._forget_closed_loops()
+            self._kept[key] = self._begin(key)
+        return self._kept[key].value
+
+    async def aclose(self) -> None:
+        """Close the running loop's; the next call makes another."""
+        kept = self._kept.get((os.getpid(), asyncio.get_running_loop()))
+        if kept is not None:
+            await kept.scope.aclose()
+
+    def _begin(self, key: _Key) -> _Kept[T]:
+        value = self._make()
+        at_exit = partial(_close_at_exit, weakref.ref(self), key)
+        scope = self._scope(key, value, at_exit)
+        # Its first step has nothing to wait for, so it is taken here and now: no other task can come between.
+        with contextlib.suppress(StopIteration):
+            anext(scope).send(None)
+        # Registered for each, so that it runs before the clean-up of a loop that is older.
+        atexit.register(at_exit)
+        return _Kept(value, scope, at_exit)
+
+    async def _scope(self, key: _Key, value: T, at_exit: Callable[[], None]) -> AsyncGenerator[None, None]:
+        # A suspended generator is what `asyncio.run` and `loop.shutdown_asyncgens` close in their own loop at its end.
+        try:
+            yield
+        finally:
+            # Whatever is registered there stays alive, and its loop with it.
+            atexit.unregister(at_exit)
+            self._kept.pop(key, None)
+            await self._close(value)
+
+    def _forget_closed_loops(self) -> None:
+        for key in [key for key in list(self._kept) if key[1].is_closed()]:
+            atexit.unregister(self._kept.pop(key).at_exit)
+
+    def close_at_exit(self, key: _Key) -> None:
+        """Close what is still open when the process ends, unless its loop is gone or a parent's."""
+        kept, (pid, loop) = self._kept.get(key), key
+        if kept is None or pid != os.getpid() or loop.is_closed():
+            return
+        with contextlib.suppress(Exception):
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(kept.scope.aclose(), loop).result(_CLOSE_SECONDS)
+            else:
+                loop.run_until_complete(kept.scope.aclose())
+
+
+def _close_at_exit(owner: "weakref.ref[PerLoop[Any]]", key: _Key) -> None:
+    found = owner()
+    if found is not None:
+        found.close_at_exit(key)
