@@ -126,7 +126,7 @@ class Client(ClientCore[Api, Execution]):
         ServerBusyError
             If the server takes no more now.
         TypeError, ValueError
-            If a parameter is given twice, or has no form in JSON.
+            If a parameter is given twice, has no form in JSON, or none that is exactly its value.
         """
         extras = extras_of(labels, retention, webhook)
         return self._api.run(self._submitting(workflow, merged(parameters, kwargs), extras, idempotency_key))

@@ -10,6 +10,7 @@ from pathlib import Path
 import cftime
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from starlette.responses import HTMLResponse, Response
@@ -90,6 +91,13 @@ VALUES = [
     (np.float32(0.5), 0.5),
     (np.int64(3), 3),
     (np.array([False])[0], False),
+    (np.longdouble(1.5), 1.5),
+    (np.ma.masked_array([1, 2], mask=False), [1, 2]),
+    (np.datetime64("9999-12-31T23:59:59.999999"), "9999-12-31T23:59:59.999999"),
+    (np.datetime64("2026-03"), "2026-03-01T00:00:00"),
+    (np.timedelta64(2, "W"), "P14D"),
+    (pd.Timestamp("2026-01-01T06", tz="UTC"), "2026-01-01T06:00:00+00:00"),
+    (pd.Timedelta("6h"), "PT21600S"),
     (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
     (np.datetime64("2026-01-01T06", "ns"), "2026-01-01T06:00:00"),
     (np.timedelta64(90, "m"), "PT5400S"),
@@ -120,7 +128,33 @@ def test_values_that_json_cannot_hold_are_refused(value):
         to_json({"a": value})
 
 
-@pytest.mark.parametrize("value", [b"bytes", object(), {1: 2}, 1j, np.array([1j])])
+CHANGED_OTHERWISE = [
+    pd.NaT,
+    [pd.Timestamp("2026-01-01T00:00:00.000000001")],
+    pd.Timestamp(np.datetime64("20000-01-01", "s")),
+    pd.Timedelta(1500, "ns"),
+    pd.Timedelta(np.timedelta64(10**15, "s")),
+    np.ma.masked_array([1, 2], mask=[False, True]),
+    np.datetime64("20000-01-01"),
+    np.datetime64("-0500-01-01"),
+    np.datetime64("2026-01-01T00:00:00.123456789"),
+    np.array(["2026-01-01", "2026-01-01T00:00:00.000000001"], "M8[ns]"),
+    np.timedelta64(10**9, "D"),
+    np.timedelta64(1, "M"),
+    np.timedelta64(5),
+    np.longdouble(1) / 3,
+    np.longdouble("nan"),
+]
+
+
+@pytest.mark.parametrize("value", CHANGED_OTHERWISE, ids=repr)
+def test_values_that_would_arrive_as_others_are_refused(value):
+    """Whatever cannot be sent exactly is an error that names the parameter, and never another value."""
+    with pytest.raises(ValueError, match=r"^parameters\.a(\[0\])? "):
+        to_json({"a": value})
+
+
+@pytest.mark.parametrize("value", [b"bytes", object(), {1: 2}, 1j, np.array([1j]), np.clongdouble(1)])
 def test_types_that_json_does_not_have_are_refused(value):
     """A type without a form in JSON is an error that names its place."""
     with pytest.raises(TypeError, match=r"parameters\.a"):
