@@ -79,7 +79,8 @@ class Earth2StudioClient:
     retry_backoff_factor
         The longest pause before the first repetition, in seconds; it doubles with each.
     token
-        Sent as ``Authorization: Bearer``; ``WILDCAST_TOKEN`` if none is given. A client is pickled without it.
+        Sent as ``Authorization: Bearer``; if none is given, as `wildcast.Client` finds one: ``WILDCAST_TOKEN``, which
+        is for the server of ``WILDCAST_URL`` alone where that is set, or a stored login. It is not pickled.
 
     Raises
     ------
@@ -112,7 +113,7 @@ class Earth2StudioClient:
         return f"Earth2StudioClient({self.base_url!r}, {self.workflow_name!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # As everything that is pickled here: without the token, which another process takes from WILDCAST_TOKEN.
+        # As everything that is pickled here: without the token, of which another process has its own.
         return {**self.__dict__, "token": None, "_last": None}
 
     def __enter__(self) -> Self:

@@ -50,3 +50,11 @@ def identity(url: str) -> str:
     host = parts.hostname or ""
     name = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{name}:{parts.port or _PORTS[parts.scheme]}{parts.path}"
+
+
+def is_same(url: str, other: str) -> bool:
+    """Whether two addresses are of one server, which what is no address is not."""
+    try:
+        return identity(url) == identity(other)
+    except InvalidUrlError:
+        return False

@@ -22,7 +22,7 @@ class Api(Endpoint):
 
     Parameters
     ----------
-    base_url, token, timeout, retry
+    base_url, token, timeout, retry, is_trusted
         As `Endpoint` has them.
 
     Raises
@@ -32,9 +32,15 @@ class Api(Endpoint):
     """
 
     def __init__(
-        self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = RETRY
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retry: Retry = RETRY,
+        is_trusted: bool = True,
     ) -> None:
-        super().__init__(base_url, token, timeout=timeout, retry=retry)
+        super().__init__(base_url, token, timeout=timeout, retry=retry, is_trusted=is_trusted)
         self._driver = SyncDriver(self.http_options(), timeout)
 
     @property
@@ -169,7 +175,8 @@ class AsyncApi(Endpoint):
     def blocking(self) -> Api:
         """The same server for those who block, as files that are read do, in threads of their own."""
         if self._blocking is None:
-            self._blocking = Api(self.base_url, self._token, timeout=self._timeout, retry=self._retry)
+            token = "" if self._is_anonymous else self._token or None
+            self._blocking = Api(self.base_url, token, timeout=self._timeout, retry=self._retry)
         return self._blocking
 
     async def run(self, flow: Flow[T]) -> T:

@@ -22,8 +22,9 @@ class Client(ClientCore[Api, Execution]):
         The server's address; ``WILDCAST_URL``, then the server that ``wildcast login`` was told, then
         ``http://127.0.0.1:8000``, if none is given.
     token
-        Who you are, if the server wants to know; ``WILDCAST_TOKEN``, then the token that ``wildcast login`` keeps for
-        this very address, if none is given.
+        Who you are, if the server wants to know; an empty one: nobody. If none is given it is ``WILDCAST_TOKEN``, which
+        is for the configured server alone where one is (by ``WILDCAST_URL``, or else ``wildcast login``), then the
+        token that ``wildcast login`` keeps for this very address.
     timeout
         Seconds that one request to the API may stay silent. It does not bound an execution: `Execution.wait` does.
 

@@ -107,9 +107,15 @@ class InvalidParametersError(ApiError, ValueError):
 
 
 class NotAuthorizedError(ApiError, PermissionError):
-    """The server does not accept the token, or wants one; give it as `token` or in ``WILDCAST_TOKEN``."""
+    """The server does not accept the token, or wants one; ``wildcast login`` keeps one for it.
 
-    advice = "log in with `wildcast login`, or give another token as `token` or in WILDCAST_TOKEN"
+    Or give it as `token`, or in ``WILDCAST_TOKEN``, which is sent to the server of ``WILDCAST_URL`` alone.
+    """
+
+    advice = (
+        "log in with `wildcast login`, or give another token as `token`, or in WILDCAST_TOKEN with this server in "
+        "WILDCAST_URL"
+    )
 
 
 class ConflictError(ApiError):

@@ -145,8 +145,9 @@ class ResultBase:
         ----------
         signed
             False: server, workflow and execution. Nothing of it is secret, and it does not end; the process that reads
-            takes its token from ``WILDCAST_TOKEN``. True: the signed URL itself, for somebody who has no access to the
-            server. **That is a secret**: whoever has it reads the result until `expires_at`.
+            has the token, from ``wildcast login`` or in ``WILDCAST_TOKEN`` beside ``WILDCAST_URL``. True: the signed
+            URL itself, for somebody who has no access to the server. **That is a secret**: whoever has it reads the
+            result until `expires_at`.
 
         Raises
         ------

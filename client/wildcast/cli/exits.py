@@ -67,7 +67,9 @@ _ADVICE: dict[type[WildcastError], str] = {
     UnknownWorkflowError: "`wildcast workflows` lists those that there are",
     UnknownExecutionError: "`wildcast list` lists those that there are",
     InvalidParametersError: "`wildcast workflows NAME` says what it takes",
-    NotAuthorizedError: "log in with `wildcast login`, or give another token in WILDCAST_TOKEN",
+    NotAuthorizedError: (
+        "log in with `wildcast login`, or give another token in WILDCAST_TOKEN with this server in WILDCAST_URL"
+    ),
 }
 
 
