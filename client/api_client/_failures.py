@@ -42,7 +42,7 @@ def translated() -> Iterator[None]:
         raise _of_status(error.status, str(error), error.details) from error
     except InvalidPathError as error:
         raise BadRequestError(str(error)) from error
-    except (wildcast.WildcastError, httpx.HTTPError) as error:
+    except wildcast.WildcastError as error:
         raise Earth2StudioAPIError(str(error)) from error
 
 

@@ -5,6 +5,7 @@ The whole wire contract is here once; whether a call blocks or is awaited is its
 
 import gzip
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,8 @@ ROOT = "/v1/infer"
 
 PAGE = 200
 """Executions of one page at most, which is what the server allows."""
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 _WORKFLOW = Meanings(missing=UnknownWorkflowError, conflict=IdempotencyConflictError)
 _EXECUTION = Meanings(missing=UnknownExecutionError)
@@ -100,10 +103,24 @@ def schema(workflow: str) -> Call[dict[str, Any]]:
 
 
 def submit(workflow: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Call[Submitted]:
-    """Submit an execution; sent once, unless a key makes sure that it is one however often it arrives."""
-    headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+    """Submit an execution; sent once, unless a key makes sure that it is one however often it arrives.
+
+    Raises
+    ------
+    ValueError
+        If the key is none that the API takes.
+    """
+    headers = {} if idempotency_key is None else {"Idempotency-Key": _checked_key(idempotency_key)}
     request = Request("POST", path_of(workflow), content=msgspec.json.encode(body), headers=headers)
     return Call(request, _reads(Submitted, _WORKFLOW), is_repeatable=idempotency_key is not None)
+
+
+def _checked_key(key: str) -> str:
+    if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+        raise ValueError(
+            "idempotency_key is no key; give 1 to 255 printable ASCII characters without spaces, a UUID say."
+        )
+    return key
 
 
 def status(target: Target) -> Call[StatusAnswer]:

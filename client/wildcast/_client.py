@@ -107,8 +107,9 @@ class Client(ClientCore[Api, Execution]):
             Its parameters, given either way; times, time differences and numpy's values are understood. One that is
             called as an argument of this method is given in `parameters`.
         idempotency_key
-            Any text that no other request has. With it the request is repeated after an outage, or where the server is
-            busy, and is one execution however often it arrives; without it, it is sent once.
+            Up to 255 printable ASCII characters without spaces, which no other request has. With it the request is
+            repeated after an outage, or where the server is busy, and is one execution however often it arrives;
+            without it, it is sent once.
         labels
             Names and texts by which `executions` can be narrowed.
         retention
@@ -127,7 +128,7 @@ class Client(ClientCore[Api, Execution]):
         ServerBusyError
             If the server takes no more now.
         TypeError, ValueError
-            If a parameter is given twice, has no form in JSON, or none that is exactly its value.
+            If a parameter is given twice, has no form in JSON, or none that is exactly its value; if the key is none.
         """
         extras = extras_of(labels, retention, webhook)
         return self._api.run(self._submitting(workflow, merged(parameters, kwargs), extras, idempotency_key))

@@ -9,7 +9,13 @@ from wildcast import _calls
 from wildcast._api import Api, AsyncApi
 from wildcast._asking import asked
 from wildcast._encode import to_json
-from wildcast._errors import ApiError, ServerUnavailableError, UnknownExecutionError, UnsupportedError
+from wildcast._errors import (
+    ApiError,
+    ServerUnavailableError,
+    UnexpectedAnswerError,
+    UnknownExecutionError,
+    UnsupportedError,
+)
 from wildcast._flows import Flow, Give
 from wildcast.contract.wire import StatusAnswer, Submitted
 
@@ -47,7 +53,7 @@ class ClientCore(Generic[A, E]):
         body = {"parameters": to_json(parameters), **extras}
         try:
             submitted: Submitted = yield from asked(self._api, _calls.submit(workflow, body, idempotency_key))
-        except ServerUnavailableError as error:
+        except (ServerUnavailableError, UnexpectedAnswerError) as error:
             if idempotency_key is None and _may_have_arrived(error):
                 error.args = (f"{error} It may have been accepted: look at executions() before you submit it again.",)
             raise
@@ -98,7 +104,7 @@ def _may_have_arrived(error: ApiError) -> bool:
 
     if error.status is not None:
         # 503 is said before anything is done; the others are said by whoever waited in vain, too.
-        return error.status != HTTPStatus.SERVICE_UNAVAILABLE
+        return isinstance(error, ServerUnavailableError) and error.status != HTTPStatus.SERVICE_UNAVAILABLE
     return not isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
 
 

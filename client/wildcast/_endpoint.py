@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wildcast._address import checked_token, checked_url, is_same
 from wildcast._config import Config, config_path, load
-from wildcast._errors import ServerUnavailableError
+from wildcast._errors import ApiError, ServerUnavailableError, UnexpectedAnswerError
 from wildcast._retry import Retry
 from wildcast._version import __version__
 
@@ -144,8 +144,16 @@ class Endpoint:
         headers = {"Accept": "application/json", "User-Agent": f"wildcast/{__version__}", **self.authorization}
         return {"base_url": self.base_url, "headers": headers}
 
-    def unreachable(self, error: "httpx.TransportError") -> ServerUnavailableError:
-        """Return the error for a request that got no answer."""
+    def failure(self, error: "httpx.RequestError") -> ApiError:
+        """Return the error for a request that got no answer, or none that can be read."""
+        import httpx
+
+        if isinstance(error, httpx.LocalProtocolError):
+            return ApiError(f"The request cannot be sent to {self.base_url} ({error}).")
+        if isinstance(error, httpx.DecodingError):
+            return UnexpectedAnswerError(
+                f"{self.base_url} sent an answer that cannot be decompressed ({error}); does a proxy change it?"
+            )
         return ServerUnavailableError(
             f"{self.base_url} cannot be reached ({type(error).__name__}: {error}); "
             f"check {self._address} and that the server runs."

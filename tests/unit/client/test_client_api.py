@@ -3,6 +3,7 @@
 import gc
 import json
 import re
+import time
 import warnings
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,9 @@ from starlette.responses import HTMLResponse, Response
 
 import wildcast
 from wildcast import _api
+from wildcast._asking import sent
 from wildcast._encode import to_json
+from wildcast._flows import Request
 from wildcast._retry import Retry
 from wildcast.contract.wire import StatusAnswer
 
@@ -239,6 +242,17 @@ def test_a_server_that_is_not_there_is_named():
     api = _api.Api("http://127.0.0.1:9", retry=Retry(attempts=2, base=0.001))
     with pytest.raises(wildcast.ServerUnavailableError, match=re.escape("http://127.0.0.1:9")):
         api.workflows()
+
+
+def test_what_cannot_be_sent_is_not_sent_again(server):
+    """No later attempt could be another one, and the server is not to blame."""
+    api = _api.Api(server.url, retry=Retry(attempts=2, base=10.0))
+    began = time.monotonic()
+    with pytest.raises(wildcast.ApiError, match="cannot be sent") as caught:
+        api.run(sent(api, Request("GET", "/health", headers={"X-Name": "a\nb"}), is_repeatable=True))
+    assert not isinstance(caught.value, wildcast.ServerUnavailableError)
+    assert time.monotonic() - began < 4
+    assert server.paths == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import numpy as np
 import pytest
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 import wildcast
 from wildcast.contract.status import ExecutionStatus as Status
@@ -127,6 +127,27 @@ def test_a_key_that_was_used_for_something_else_is_a_conflict(client):
     with pytest.raises(wildcast.IdempotencyConflictError, match="a key of its own") as caught:
         client.submit("wf", idempotency_key="k", n=2)
     assert caught.value.status == 409
+
+
+@pytest.mark.parametrize("key", ["", "größe", "a\nb", "a b", "k" * 256, 5])
+def test_a_key_that_is_none_is_refused(api, client, key):
+    """Before anything is sent, and in one sentence."""
+    with pytest.raises(ValueError, match=r"^idempotency_key .* UUID"):
+        client.submit("wf", idempotency_key=key)
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("idempotency_key", [None, "k"])
+def test_an_answer_that_cannot_be_read_is_an_error_of_the_tree(api, client, idempotency_key):
+    """Asked for again where that may be, and then said in a sentence; a submission may have arrived."""
+    api.meddle = lambda _: Response(b"junk", headers={"Content-Encoding": "gzip"}, media_type="application/json")
+    with pytest.raises(wildcast.UnexpectedAnswerError, match="cannot be decompressed"):
+        client.workflows()
+    assert len(api.seen) == 3
+    with pytest.raises(wildcast.UnexpectedAnswerError) as caught:
+        client.submit("wf", idempotency_key=idempotency_key)
+    assert ("may have been accepted" in str(caught.value)) is (idempotency_key is None)
+    assert len(api.seen) == (4 if idempotency_key is None else 6)
 
 
 def test_an_answer_that_was_lost_may_have_been_a_submission(api, client):
