@@ -18,6 +18,8 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        # Line ends, which `urlsplit` leaves out, and names that no resolver takes.
+        valid = valid and url.isprintable() and " " not in url and bool((parts.hostname or "").encode("idna"))
     except ValueError:
         raise InvalidUrlError("The API's address is no URL; give it as http://host:port.") from None
     if not valid or parts.query or parts.fragment or "@" in parts.netloc:

@@ -57,7 +57,18 @@ def test_the_default_address_is_the_local_server(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000", "ftp://h", "http://", "http://u:canary@h", "http://h?x=1", "http://h:x"]
+    "url",
+    [
+        "localhost:8000",
+        "ftp://h",
+        "http://",
+        "http://u:canary@h",
+        "http://h?x=1",
+        "http://h:x",
+        "http://a\nb",
+        "http://a b",
+        "http://a..b",
+    ],
 )
 def test_an_address_that_is_none_is_refused(url):
     """A wrong address is refused at once, without repeating a password in it."""

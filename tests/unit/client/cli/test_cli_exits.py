@@ -57,6 +57,12 @@ def test_what_is_typed_wrongly_ends_with_2(typed, words):
     assert done.err
 
 
+@pytest.mark.parametrize("words", [["status", "\udcff"], ["list", "--label", "a=\udcff"], ["submit", "wf", "n=\udcff"]])
+def test_words_that_are_no_text_end_with_2(call, words):
+    """As bytes of another encoding arrive; no server can be asked about them."""
+    assert call(*words, "--json").error["kind"] == "UsageError"
+
+
 def test_a_parameter_that_is_typed_wrongly_ends_with_2(call, api):
     """Nothing is submitted."""
     done = call("submit", "many", "steps=few")
@@ -88,7 +94,9 @@ def test_what_is_not_there_ends_with_3(call, words):
 def test_a_file_that_is_not_there_ends_with_3(call, api, words):
     """Files, directories, patterns and datasets."""
     command, *rest = words
-    assert call(command, api.completed(), *rest).code == ExitCode.NOT_FOUND
+    done = call(command, api.completed(), *rest, "--json")
+    assert done.code == ExitCode.NOT_FOUND
+    assert done.error["kind"] in {"MissingFileError", "DatasetError"}
 
 
 @pytest.mark.parametrize("status", [401, 403])
