@@ -4,10 +4,12 @@ import io
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 
-from wildcast.cli.durations import parse_duration
+from wildcast.cli.durations import Moment, parse_duration
 
 
 @pytest.fixture
@@ -196,6 +198,16 @@ def test_times_are_typed_with_their_unit(text, seconds):
     """Seconds where there is none."""
     parsed = parse_duration(text)
     assert (None if parsed is None else parsed.total_seconds()) == seconds
+
+
+def test_moments_are_iso_8601_in_each_of_its_forms():
+    """A date without hyphens is no number of seconds; how long ago something was has a unit."""
+    moments = [Moment().convert(text, None, None) for text in ("20260128", "2026-01-28", "20260128T000000Z")]
+    assert moments == [datetime(2026, 1, 28, tzinfo=UTC)] * 3
+    assert datetime.now(UTC) - Moment().convert("2D", None, None) - timedelta(days=2) < timedelta(minutes=1)
+    for text in ("2026", "3600", "45 ", ""):
+        with pytest.raises(click.BadParameter, match="2d for two days ago"):
+            Moment().convert(text, None, None)
 
 
 def test_a_progress_of_publishing_is_shown(call, api):
