@@ -23,6 +23,8 @@ class Output:
     def __init__(self, *, as_json: bool = False, is_quiet: bool = False) -> None:
         self.as_json = as_json
         self.is_quiet = is_quiet
+        self.execution_id: str | None = None
+        """The execution that this command has submitted: whoever hears of an error must be able to find it again."""
 
     def answer(self, value: Any, text: str) -> None:
         """Print the one answer of a command: `value` as JSON, or `text`."""
@@ -47,7 +49,9 @@ class Output:
         """Say what went wrong."""
         sentence = sentence_of(error)
         if self.as_json:
-            sys.stderr.write(encoded({"error": sentence, "kind": kind_of(error)}).decode() + "\n")
+            about = getattr(error, "execution_id", None) or self.execution_id
+            known = {"execution_id": about} if about else {}
+            sys.stderr.write(encoded({"error": sentence, "kind": kind_of(error), **known}).decode() + "\n")
             return
         self._say(sentence)
 

@@ -81,6 +81,7 @@ def submit_command(
 
 def _tell(invocation: Invocation, execution: "Execution", *, wait: bool) -> None:
     output = invocation.output
+    output.execution_id = execution.id
     known = {"workflow_name": execution.workflow, "execution_id": execution.id}
     if not wait:
         output.answer(known, execution.id)

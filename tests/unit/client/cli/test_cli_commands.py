@@ -1,6 +1,7 @@
 """Submitting, watching and acting, as people and as programs do it."""
 
 import io
+import signal
 import sys
 import threading
 import time
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
+from starlette.responses import JSONResponse
 
 from wildcast.cli.durations import Moment, parse_duration
 
@@ -100,6 +102,33 @@ def test_a_submission_can_wait(call, api, options):
     else:
         assert done.lines == names
         assert "completed" in done.err
+
+
+@pytest.mark.parametrize("ends_with", ["Ctrl-C", "a failure", "a refusal"])
+def test_a_submission_that_was_waited_for_is_never_lost(call, api, ends_with):
+    """Whatever ends the waiting, programs get the id with the error."""
+
+    def end() -> None:
+        while not api.streams:
+            time.sleep(0.01)
+        name = api.asked("events")[0].path.split("/")[-2]
+        if ends_with == "Ctrl-C":
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        elif ends_with == "a failure":
+            api.run(name)
+            api.fail(name)
+        else:
+            api.meddle = lambda _: JSONResponse({"error": "no"}, 401)
+            for step in (api.run, api.publish, api.complete):
+                step(name)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    done = call("submit", "wf", "--wait", "--json")
+    thread.join()
+    kinds = {"Ctrl-C": "KeyboardInterrupt", "a failure": "ExecutionFailedError", "a refusal": "NotAuthorizedError"}
+    assert (done.out, done.error["kind"]) == (b"", kinds[ends_with])
+    assert api.records.get(done.error["execution_id"]).workflow_name == "wf"
 
 
 def test_a_status_is_a_table(call, api):
