@@ -26,7 +26,16 @@ from wildcast._errors import (
 )
 from wildcast._flows import Request, T
 from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import Health, Listing, ResultMetadata, SignedAnswer, StatusAnswer, Submitted
+from wildcast.contract.wire import (
+    Deliveries,
+    DeliveryStatus,
+    Health,
+    Listing,
+    ResultMetadata,
+    SignedAnswer,
+    StatusAnswer,
+    Submitted,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -272,6 +281,12 @@ def pin(target: Target, *, pinned: bool) -> Call[StatusAnswer]:
 def delete(target: Target) -> Call[None]:
     """Delete an execution that has ended, and its result; repeating it changes nothing."""
     return Call(Request("DELETE", target.path), lambda response: check(response, _ADDITION))
+
+
+def deliveries(target: Target) -> Call[tuple[DeliveryStatus, ...]]:
+    """Ask what an execution's webhook was told."""
+    request = Request("GET", f"{target.path}/deliveries")
+    return Call(request, lambda response: decoded(response, Deliveries, _ADDITION).deliveries)
 
 
 def _post(target: Target, action: str, answer: type[T], body: Mapping[str, Any] | None = None) -> Call[T]:

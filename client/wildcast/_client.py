@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from wildcast._api import Api
 from wildcast._asking import asked
 from wildcast._client_core import ClientCore, extras_of, merged
 from wildcast._execution import Execution
-from wildcast.contract.wire import Health
+from wildcast.contract.wire import Health, StatusAnswer
 
 
 class Client(ClientCore[Api, Execution]):
@@ -185,3 +186,35 @@ class Client(ClientCore[Api, Execution]):
             If a status or time is none.
         """
         return self._api.iterate(self._listing(workflow, _calls.filters_of(status, labels, since, until), limit))
+
+    def cancel(self, workflow: str | None = None, execution_id: str | None = None) -> StatusAnswer:
+        """Cancel an execution, without asking for it before where its workflow is named.
+
+        Parameters
+        ----------
+        workflow, execution_id
+            As for `get`: its workflow and its id, or its id alone.
+
+        Raises
+        ------
+        UnknownExecutionError
+            If the server knows no such one.
+        ConflictError, UnsupportedError, ApiError
+            As `Execution.cancel` raises them.
+        """
+        return self._api.run(self._acting(_calls.cancel, workflow, execution_id))
+
+    def retry(self, workflow: str | None = None, execution_id: str | None = None) -> StatusAnswer:
+        """Try an execution again that has failed; named as for `cancel`, and otherwise as `Execution.retry`."""
+        return self._api.run(self._acting(_calls.retry, workflow, execution_id))
+
+    def pin(self, workflow: str | None = None, execution_id: str | None = None, *, pinned: bool = True) -> StatusAnswer:
+        """Keep an execution's result, or let it expire; named as for `cancel`, and otherwise as `Execution.pin`."""
+        return self._api.run(self._acting(partial(_calls.pin, pinned=pinned), workflow, execution_id))
+
+    def delete(self, workflow: str | None = None, execution_id: str | None = None) -> None:
+        """Delete an execution and its result; named as for `cancel`, and otherwise as `Execution.delete`.
+
+        One that was deleted before is an `UnknownExecutionError` by its id alone, and none with its workflow.
+        """
+        self._api.run(self._acting(_calls.delete, workflow, execution_id))

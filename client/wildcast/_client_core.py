@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from wildcast import _calls
 from wildcast._api import Api, AsyncApi
 from wildcast._asking import asked
+from wildcast._calls import Call, Target
 from wildcast._encode import to_json
 from wildcast._errors import (
     ApiError,
@@ -16,7 +17,7 @@ from wildcast._errors import (
     UnknownExecutionError,
     UnsupportedError,
 )
-from wildcast._flows import Flow, Give
+from wildcast._flows import Flow, Give, T
 from wildcast.contract.wire import StatusAnswer, Submitted
 
 if TYPE_CHECKING:
@@ -59,17 +60,18 @@ class ClientCore(Generic[A, E]):
             raise
         return self._make(self._api, workflow, submitted.execution_id)
 
+    def _acting(self, act: Callable[[Target], Call[T]], workflow: str | None, execution_id: str | None) -> Flow[T]:
+        """Make a call about an execution; it is looked for if its workflow is not named."""
+        workflow, execution_id = named(workflow, execution_id)
+        if workflow is None:
+            workflow = (yield from self._finding(execution_id)).workflow
+        return (yield from asked(self._api, act(Target(workflow, execution_id))))
+
     def _getting(self, workflow: str | None, execution_id: str | None) -> Flow[E]:
-        if execution_id is None:
-            workflow, execution_id = None, workflow
-        if execution_id is None:
-            raise TypeError("Name an execution: get(execution_id), or get(workflow, execution_id).")
-        if not execution_id or any(character.isspace() for character in execution_id):
-            said = f"{execution_id!r} is no execution's id" if execution_id else "the id is empty"
-            raise UnknownExecutionError(UnknownExecutionError.advised(said))
+        workflow, execution_id = named(workflow, execution_id)
         if workflow is None:
             return (yield from self._finding(execution_id))
-        answer = yield from asked(self._api, _calls.status(_calls.Target(workflow, execution_id)))
+        answer = yield from asked(self._api, _calls.status(Target(workflow, execution_id)))
         return self._make(self._api, workflow, execution_id, answer)
 
     def _finding(self, execution_id: str) -> Flow[E]:
@@ -113,6 +115,26 @@ def _cannot_find(execution_id: str, status: int | None) -> UnsupportedError:
         f"This server finds no execution by its id alone, so name its workflow: get(workflow, {execution_id!r}).",
         status,
     )
+
+
+def named(workflow: str | None, execution_id: str | None) -> tuple[str | None, str]:
+    """Return an execution's workflow, if it is named, and its id, which may come first and alone.
+
+    Raises
+    ------
+    TypeError
+        If no execution is named.
+    UnknownExecutionError
+        If that can be no execution's id.
+    """
+    if execution_id is None:
+        workflow, execution_id = None, workflow
+    if execution_id is None:
+        raise TypeError("Name an execution, by its id, or by its workflow and its id.")
+    if not execution_id or any(character.isspace() for character in execution_id):
+        said = f"{execution_id!r} is no execution's id" if execution_id else "the id is empty"
+        raise UnknownExecutionError(UnknownExecutionError.advised(said))
+    return workflow, execution_id
 
 
 def merged(parameters: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,11 +54,13 @@ def test_a_submission_prints_the_id(call, api):
 def test_a_submission_holds_labels_and_retention(call, api):
     """And is one execution for one key."""
     words = ("submit", "wf", "--label", "a=b=c", "--label", "d=e", "--retention", "7d", "--idempotency-key", "k")
+    words += ("--webhook", "https://example.org/hook")
     first, second = (call(*words).lines for _ in range(2))
     assert first == second
     record = api.records.get(first[0])
     assert record.labels == {"a": "b=c", "d": "e"}
     assert record.retention_seconds == 7 * 86_400
+    assert record.webhook == "https://example.org/hook"
 
 
 def test_parameters_come_from_a_file(call, api, stdin, tmp_path):

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 import wildcast
 from wildcast.contract.status import ExecutionStatus as Status
+from wildcast_server.domain.execution import utc_now
 
 THEN = datetime(2026, 1, 28, tzinfo=UTC)
 
@@ -274,11 +275,50 @@ def test_actions_act_and_tell_the_status(api, client):
         queued.status()
 
 
+def test_the_client_acts_by_name(api, client):
+    """By an id alone it looks for the workflow first; with the workflow it asks nothing before."""
+    queued, failed, done = (api.add(number) for number in range(3))
+    for name in (failed, done):
+        api.run(name)
+    api.fail(failed)
+    api.publish(done)
+    api.complete(done)
+    assert client.cancel(queued).status is Status.CANCELLED
+    assert client.retry("wf", failed).status is Status.QUEUED
+    assert client.pin(done).metadata["pinned"] is True
+    assert client.pin(execution_id=done, pinned=False).metadata["pinned"] is False
+    assert [seen.last for seen in api.seen] == ["infer", "cancel", "retry", "infer", "pin", "infer", "pin"]
+    with pytest.raises(wildcast.ConflictError, match="cancel it first"):
+        client.delete(failed)
+    client.delete(done)
+    client.delete("wf", done)
+    for act in (client.delete, client.cancel, client.retry, client.pin):
+        with pytest.raises(wildcast.UnknownExecutionError, match=r"executions\(\)"):
+            act(done)
+        with pytest.raises(wildcast.UnknownExecutionError, match="no execution's id"):
+            act("a b")
+        with pytest.raises(TypeError, match="Name an execution"):
+            act()
+
+
+def test_what_a_webhook_was_told_can_be_asked_for(api, client):
+    """How often it was tried, and what was answered; nothing before the end."""
+    execution = client.get(api.add(1, webhook="https://hooks.example/?token=canary"))
+    assert execution.deliveries() == ()
+    assert execution.cancel().status is Status.CANCELLED
+    (due,) = api.records.due_deliveries(utc_now(), lease_seconds=60, limit=5)
+    api.records.delivery_failed(due.id, "it answered 500", status=500, next_try_at=utc_now())
+    (told,) = execution.deliveries()
+    assert (told.event, told.tries, told.last_status, told.delivered_at) == ("cancelled", 1, 500, None)
+    assert "canary" not in repr(told)
+
+
 def test_what_earth2studios_server_lacks_is_named(api, client, earth2):
     """And is not taken for an unknown execution."""
     execution = client.get("wf", api.add(1))
     api.meddle = earth2
-    for act in (execution.cancel, execution.retry, execution.pin, execution.delete, lambda: list(client.executions())):
+    calls = (execution.cancel, execution.retry, execution.pin, execution.delete, execution.deliveries)
+    for act in (*calls, lambda: list(client.executions()), lambda: client.cancel("wf", execution.id)):
         with pytest.raises(wildcast.UnsupportedError, match="Earth2Studio") as caught:
             act()
         assert not isinstance(caught.value, LookupError)
