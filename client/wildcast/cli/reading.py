@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wildcast._errors import MissingFileError, shown
+from wildcast._text import size_text
 from wildcast.cli.acting import execution_argument
 from wildcast.cli.durations import Duration
 from wildcast.cli.invocation import Command, Invocation, refuse
-from wildcast.cli.output import size_text
 
 if TYPE_CHECKING:
     from wildcast._result import Result

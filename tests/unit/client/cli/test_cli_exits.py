@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from starlette.responses import JSONResponse
 
+from wildcast._text import printable, size_text
 from wildcast.cli.exits import ExitCode
-from wildcast.cli.output import printable, size_text
 from wildcast.cli.program import COMMANDS
 
 ROOT = Path(__file__).parents[4]
