@@ -1,20 +1,17 @@
 """The API's calls that block, for those who read results; `_calls` has all of them, as data."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wildcast import _calls
-from wildcast._asking import asked, sent
+from wildcast._asking import asked
 from wildcast._calls import Call, SignatureKind, Target
 from wildcast._drivers import AsyncDriver, SyncDriver
 from wildcast._endpoint import RETRY, Endpoint
-from wildcast._flows import Flow, Request, T
+from wildcast._flows import Flow, T
 from wildcast._retry import Retry
 from wildcast.contract.wire import ResultMetadata, SignedAnswer, StatusAnswer
-
-if TYPE_CHECKING:
-    import httpx
 
 
 class Api(Endpoint):
@@ -135,19 +132,6 @@ class Api(Endpoint):
 
     def _asked(self, call: Call[T]) -> T:
         return self.run(asked(self, call))
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        content: bytes | None = None,
-        params: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-    ) -> "httpx.Response":
-        """Send a request as it is given, a GET again where that may help; for the Earth2Studio SDK."""
-        request = Request(method, path, tuple((params or {}).items()), content, timeout=timeout)
-        return self.run(sent(self, request, is_repeatable=method == "GET"))
 
 
 class AsyncApi(Endpoint):
