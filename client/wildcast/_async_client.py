@@ -24,7 +24,7 @@ class AsyncClient(ClientCore[AsyncApi, AsyncExecution]):
 
     Raises
     ------
-    InvalidUrlError, ConfigError
+    InvalidUrlError, ConfigError, ValueError
         As `Client` raises them.
 
     Examples

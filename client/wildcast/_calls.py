@@ -47,9 +47,10 @@ PAGE = 200
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
-_WORKFLOW = Meanings(missing=UnknownWorkflowError, conflict=IdempotencyConflictError)
+_WORKFLOW = Meanings(missing=UnknownWorkflowError, conflict=IdempotencyConflictError, takes_parameters=True)
 _EXECUTION = Meanings(missing=UnknownExecutionError)
 _ADDITION = Meanings(missing=UnknownExecutionError, is_addition=True)
+_SIGNING = Meanings(missing=UnknownExecutionError, is_addition=True, names_files=True)
 
 SignatureKind = Literal["url", "cookies"]
 
@@ -88,7 +89,12 @@ class Target:
 
 def path_of(*segments: str) -> str:
     """Return a path of the API; each segment stays one, whatever is in it."""
-    return "/".join([ROOT, *(quote(segment, safe="") for segment in segments)])
+    return "/".join([ROOT, *map(_segment, segments)])
+
+
+def _segment(text: str) -> str:
+    # Dots alone would be steps in the path.
+    return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
 
 
 def service_health() -> Call[Health]:
@@ -195,16 +201,29 @@ def filters_of(status: str | Iterable[str] | None, labels: Mapping[str, Any] | N
 
     Raises
     ------
-    ValueError
-        If a status is none, or a time is none.
+    ValueError, TypeError
+        If a status, a time or labels are none.
     """
     statuses = (status,) if isinstance(status, str) else tuple(status or ())
     return Filters(
         statuses=tuple(ExecutionStatus(each).value for each in statuses),
-        labels=tuple(f"{name}={value}" for name, value in (labels or {}).items()),
+        labels=tuple(f"{name}={value}" for name, value in checked_labels(labels or {}).items()),
         since=_moment("since", since),
         until=_moment("until", until),
     )
+
+
+def checked_labels(labels: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return labels as they are.
+
+    Raises
+    ------
+    TypeError
+        If they are none.
+    """
+    if not isinstance(labels, Mapping):
+        raise TypeError(f"labels are names with a text each: give a dictionary, and no {type(labels).__name__}.")
+    return labels
 
 
 def _moment(name: str, value: Any) -> str | None:
@@ -260,7 +279,8 @@ def sign(
     """Ask for a signed URL, or cookies, for a result or a part of it."""
     seconds = None if expires_in is None else whole_seconds(expires_in, "expires_in")
     wanted = {"path": path, "expires_in": seconds, "ip": ip, "kind": kind}
-    return _post(target, "sign", SignedAnswer, {name: value for name, value in wanted.items() if value is not None})
+    body = {name: value for name, value in wanted.items() if value is not None}
+    return _post(target, "sign", SignedAnswer, body, _SIGNING)
 
 
 def cancel(target: Target) -> Call[StatusAnswer]:
@@ -289,9 +309,15 @@ def deliveries(target: Target) -> Call[tuple[DeliveryStatus, ...]]:
     return Call(request, lambda response: decoded(response, Deliveries, _ADDITION).deliveries)
 
 
-def _post(target: Target, action: str, answer: type[T], body: Mapping[str, Any] | None = None) -> Call[T]:
+def _post(
+    target: Target,
+    action: str,
+    answer: type[T],
+    body: Mapping[str, Any] | None = None,
+    meanings: Meanings = _ADDITION,
+) -> Call[T]:
     content = None if body is None else msgspec.json.encode(body)
-    return Call(Request("POST", f"{target.path}/{action}", content=content), _reads(answer, _ADDITION))
+    return Call(Request("POST", f"{target.path}/{action}", content=content), _reads(answer, meanings))
 
 
 def _reads(answer: type[T], meanings: Meanings) -> "Decode[T]":
@@ -306,7 +332,10 @@ def whole_seconds(value: float | timedelta, name: str) -> int:
     ValueError
         If it is not positive.
     """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    try:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"{name} is {value}; give a positive number of seconds, or a timedelta.")
+        raise ValueError(f"{name} is {value!r}; give a positive number of seconds, or a timedelta.")
     return math.ceil(seconds)

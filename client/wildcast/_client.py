@@ -35,6 +35,8 @@ class Client(ClientCore[Api, Execution]):
         If `base_url` is no ``http`` or ``https`` URL, or has a password in it.
     ConfigError
         If what ``wildcast login`` keeps is needed and cannot be used.
+    ValueError
+        If no header can carry the token.
 
     Examples
     --------

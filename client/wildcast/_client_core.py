@@ -56,7 +56,7 @@ class ClientCore(Generic[A, E]):
             submitted: Submitted = yield from asked(self._api, _calls.submit(workflow, body, idempotency_key))
         except (ServerUnavailableError, UnexpectedAnswerError) as error:
             if idempotency_key is None and _may_have_arrived(error):
-                error.args = (f"{error} It may have been accepted: look at executions() before you submit it again.",)
+                error.args = (f"{error} It may have been accepted: {ServerUnavailableError.after_submission}.",)
             raise
         return self._make(self._api, workflow, submitted.execution_id)
 
@@ -143,8 +143,13 @@ def merged(parameters: Mapping[str, Any] | None, named: Mapping[str, Any]) -> di
     Raises
     ------
     TypeError
-        If one is given twice.
+        If one is given twice, or without a name.
     """
+    if not isinstance(parameters, Mapping | None):
+        raise TypeError(
+            "Parameters are given by name, submit(workflow, steps=5), or as a dictionary of names and values; this is "
+            f"a {type(parameters).__name__}."
+        )
     given = dict(parameters or {})
     if twice := sorted(given.keys() & named.keys()):
         raise TypeError(f"{', '.join(twice)} is given twice: in `parameters` and by name.")
@@ -158,11 +163,13 @@ def extras_of(
 
     Raises
     ------
-    ValueError
-        If the retention is not positive.
+    ValueError, TypeError
+        If the retention is not positive, or labels are none.
     """
     given = {
-        "labels": None if labels is None else {name: str(value) for name, value in labels.items()},
+        "labels": None
+        if labels is None
+        else {name: str(value) for name, value in _calls.checked_labels(labels).items()},
         "retention_seconds": None if retention is None else _calls.whole_seconds(retention, "retention"),
         "webhook": webhook,
     }

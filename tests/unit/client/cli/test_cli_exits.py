@@ -99,6 +99,16 @@ def test_a_file_that_is_not_there_ends_with_3(call, api, words):
     assert done.error["kind"] in {"MissingFileError", "DatasetError"}
 
 
+def test_what_is_advised_is_about_what_is_wrong(call, api):
+    """In the words of the command line, and nothing where a part of the command is wrong that no list tells of."""
+    name = api.completed()
+    for words in (["url", name, "none"], ["get", name, "none"], ["open", name]):
+        assert "`wildcast ls` lists what there is" in call(*words).err
+    for words in (["url", name, "--ip", "x"], ["url", name, "--expires-in", "90d"], ["submit", "wf", "--webhook", "x"]):
+        done = call(*words)
+        assert (done.code, "`wildcast" in done.err) == (ExitCode.USAGE, False)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_is_not_accepted_ends_with_4(call, api, status):
     """And the sentence says how to log in."""
@@ -112,7 +122,9 @@ def test_a_token_that_is_not_accepted_ends_with_4(call, api, status):
 def test_a_server_that_cannot_ends_with_5(call, api, status):
     """Busy or out of order."""
     api.meddle = lambda _: JSONResponse({"error": "not now"}, status)
-    assert call("submit", "wf").code == ExitCode.UNAVAILABLE
+    done = call("submit", "wf")
+    assert done.code == ExitCode.UNAVAILABLE
+    assert ("look at `wildcast list`" in done.err) is (status == 500)
 
 
 def test_a_server_that_is_not_there_ends_with_5(call, api):

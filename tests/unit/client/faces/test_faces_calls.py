@@ -96,10 +96,43 @@ def test_a_parameter_may_have_the_name_of_an_option(api, client):
     ]
 
 
-@pytest.mark.parametrize("retention", [0, -1, float("nan"), timedelta(0)])
+@pytest.mark.parametrize("extras", [{"labels": {"a b": "c"}}, {"webhook": "ftp://example.org"}], ids=str)
+def test_what_no_schema_tells_of_is_refused_without_naming_it(client, extras):
+    """The advice of an error is about what is wrong, or left out."""
+    with pytest.raises(wildcast.InvalidParametersError) as caught:
+        client.submit("wf", **extras)
+    assert "schema" not in str(caught.value)
+
+
+@pytest.mark.parametrize("parameters", [5, "n=5", [("n", 5)]], ids=repr)
+def test_parameters_without_names_are_refused(api, client, parameters):
+    """In a sentence that says how they are given."""
+    with pytest.raises(TypeError, match=r"^Parameters are given by name"):
+        client.submit("wf", parameters)
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("labels", ["a", ["a=b"]], ids=repr)
+def test_labels_that_are_none_are_refused(api, client, labels):
+    """Of a submission and of a list alike."""
+    for use in (lambda: client.submit("wf", labels=labels), lambda: list(client.executions(labels=labels))):
+        with pytest.raises(TypeError, match=r"^labels are .* dictionary"):
+            use()
+    assert api.seen == []
+
+
+def test_names_of_dots_are_no_steps_in_a_path(client):
+    """The server is asked for exactly what was named."""
+    with pytest.raises(wildcast.UnknownWorkflowError, match=r"'\.\.'"):
+        client.schema("..")
+    with pytest.raises(wildcast.UnknownExecutionError, match=r"'\.\.'"):
+        client.get("wf", "..")
+
+
+@pytest.mark.parametrize("retention", [0, -1, float("nan"), timedelta(0), "7d", [7]])
 def test_a_retention_that_is_none_is_refused(client, retention):
     """Before anything is sent."""
-    with pytest.raises(ValueError, match="retention"):
+    with pytest.raises(ValueError, match=r"^retention is .* number of seconds"):
         client.submit("wf", retention=retention)
 
 
