@@ -1,14 +1,13 @@
-"""The API of wildcast's server or of the Earth2Studio server, whose answers leave members out."""
+"""The API of wildcast's server or of the Earth2Studio server, as the SDK asks it."""
 
 from http import HTTPStatus
-from urllib.parse import quote
 
 import httpx
 
-from api_client._failures import error_of, unexpected
 from api_client.models import InferenceRequestResults, StorageType
-from wildcast import ApiError, ResultsPendingError, UnexpectedAnswerError
 from wildcast._api import Api
+from wildcast._asking import sent
+from wildcast._flows import Request
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import OutputFile, ResultMetadata
 
@@ -17,7 +16,7 @@ NOT_AN_ANSWER = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class SdkApi(Api):
-    """An `Api` that sends the SDK's requests, and whose results may come from either server."""
+    """An `Api` that sends the SDK's requests as they are."""
 
     repeated = Api.repeated | {HTTPStatus.INTERNAL_SERVER_ERROR}
 
@@ -28,42 +27,11 @@ class SdkApi(Api):
 
         Raises
         ------
-        ServerUnavailableError
+        ApiError
             If there is no answer.
         """
-        return self._send(method, path, content=content, timeout=timeout)
-
-    def results(self, workflow: str, execution_id: str, *, listed: bool = True) -> ResultMetadata:
-        """Return what an execution has published, with a URL signed now; not `listed`, its files may be left out.
-
-        Raises
-        ------
-        ResultsPendingError
-            If it has not ended.
-        ApiError
-            If there are no results, or no answer.
-        """
-        path = f"{execution_path(workflow, execution_id)}/results"
-        response = self._send("GET", path, params={} if listed else {"files": "none"})
-        if response.status_code == HTTPStatus.ACCEPTED:
-            raise ResultsPendingError(f"{execution_id} has not ended: wait for it.", execution_id)
-        if not response.is_success:
-            error = error_of(response)
-            raise ApiError(error.message, error.status_code, error.details)
-        try:
-            return metadata_of(InferenceRequestResults.from_dict(response.json()), workflow)
-        except NOT_AN_ANSWER as error:
-            raise UnexpectedAnswerError(unexpected(response, error).message, response.status_code) from error
-
-
-def execution_path(workflow: str, execution_id: str) -> str:
-    """Return the path below which the API answers for an execution."""
-    return f"{workflow_path(workflow)}/{quote(execution_id, safe='')}"
-
-
-def workflow_path(workflow: str) -> str:
-    """Return the path below which the API answers for a workflow."""
-    return f"/v1/infer/{quote(workflow, safe='')}"
+        request = Request(method, path, content=content, timeout=timeout)
+        return self.run(sent(self, request, is_repeatable=method == "GET"))
 
 
 def metadata_of(result: InferenceRequestResults, workflow: str) -> ResultMetadata:

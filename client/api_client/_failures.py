@@ -17,6 +17,7 @@ from api_client.exceptions import (
     RequestTimeoutError,
     ResultFileNotFoundError,
 )
+from wildcast._problems import parse_problem
 from wildcast._waiting import naming
 from wildcast.contract.naming import InvalidPathError
 
@@ -39,10 +40,11 @@ def translated() -> Iterator[None]:
             raise RequestTimeoutError(f"The server stayed silent for too long: {error}") from error
         raise APIConnectionError(str(error)) from error
     except wildcast.ApiError as error:
-        raise _of_status(error.status, str(error), error.details) from error
+        # Without the advice, which names methods of another client.
+        raise _of_status(error.status, error.said, error.details) from error
     except InvalidPathError as error:
         raise BadRequestError(str(error)) from error
-    except (wildcast.WildcastError, httpx.HTTPError) as error:
+    except wildcast.WildcastError as error:
         raise Earth2StudioAPIError(str(error)) from error
 
 
@@ -117,15 +119,12 @@ def body_of(response: httpx.Response) -> dict[str, Any]:
 
 def _account(response: httpx.Response) -> tuple[str, Any]:
     """Return what the server says went wrong, and the particulars."""
-    body = body_of(response)
-    detail = body.get("detail")
+    problem = parse_problem(response.content)
+    if problem is None or problem.said is None:
+        return _otherwise(response), None if problem is None else problem.detail
     # FastAPI puts all that a route says below `detail`; as a list, it says which fields are wrong.
-    said = detail if isinstance(detail, dict) and not body.get("error") else body
-    if isinstance(said.get("error"), str):
-        return said["error"], _particulars(said)
-    if isinstance(detail, str):
-        return detail, body.get("details")
-    return _otherwise(response), detail
+    is_below = isinstance(problem.detail, dict) and not problem.error
+    return problem.said, _particulars(problem.detail if is_below else body_of(response))
 
 
 def _particulars(said: dict[str, Any]) -> Any:

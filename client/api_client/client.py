@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import httpx
 
-from api_client._api import NOT_AN_ANSWER, SdkApi, execution_path, metadata_of, workflow_path
+from api_client._api import NOT_AN_ANSWER, SdkApi, metadata_of
 from api_client._failures import error_of, is_outage, naming_execution, pending, translated, unexpected
 from api_client.exceptions import APIConnectionError as ClientConnectionError
 from api_client.exceptions import (
@@ -31,6 +31,7 @@ from api_client.models import (
     StorageType,
 )
 from wildcast import Result
+from wildcast._calls import path_of
 from wildcast._retry import Retry
 from wildcast._waiting import patiently, pauses
 
@@ -79,7 +80,8 @@ class Earth2StudioClient:
     retry_backoff_factor
         The longest pause before the first repetition, in seconds; it doubles with each.
     token
-        Sent as ``Authorization: Bearer``; ``WILDCAST_TOKEN`` if none is given. A client is pickled without it.
+        Sent as ``Authorization: Bearer``; if none is given, as `wildcast.Client` finds one: ``WILDCAST_TOKEN``, which
+        is for the server of ``WILDCAST_URL`` alone where that is set, or a stored login. It is not pickled.
 
     Raises
     ------
@@ -112,7 +114,7 @@ class Earth2StudioClient:
         return f"Earth2StudioClient({self.base_url!r}, {self.workflow_name!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # As everything that is pickled here: without the token, which another process takes from WILDCAST_TOKEN.
+        # As everything that is pickled here: without the token, of which another process has its own.
         return {**self.__dict__, "token": None, "_last": None}
 
     def __enter__(self) -> Self:
@@ -154,7 +156,7 @@ class Earth2StudioClient:
             If a parameter has no form in JSON.
         """
         body = json.dumps(request.to_dict(), ensure_ascii=False, allow_nan=False).encode()
-        return _parsed(InferenceRequestResponse, self._request("POST", workflow_path(self.workflow_name), content=body))
+        return _parsed(InferenceRequestResponse, self._request("POST", path_of(self.workflow_name), content=body))
 
     def get_request_status(self, request_id: str) -> InferenceRequestStatus:
         """Ask where an execution stands.
@@ -313,7 +315,7 @@ class Earth2StudioClient:
         return opened
 
     def _path(self, request_id: str) -> str:
-        return execution_path(self.workflow_name, request_id)
+        return path_of(self.workflow_name, request_id)
 
     def _request(
         self, method: str, path: str, *, content: bytes | None = None, timeout: float | None = None

@@ -18,6 +18,8 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        # Line ends, which `urlsplit` leaves out, and names that no resolver takes.
+        valid = valid and url.isprintable() and " " not in url and bool((parts.hostname or "").encode("idna"))
     except ValueError:
         raise InvalidUrlError("The API's address is no URL; give it as http://host:port.") from None
     if not valid or parts.query or parts.fragment or "@" in parts.netloc:
@@ -50,3 +52,11 @@ def identity(url: str) -> str:
     host = parts.hostname or ""
     name = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{name}:{parts.port or _PORTS[parts.scheme]}{parts.path}"
+
+
+def is_same(url: str, other: str) -> bool:
+    """Whether two addresses are of one server, which what is no address is not."""
+    try:
+        return identity(url) == identity(other)
+    except InvalidUrlError:
+        return False

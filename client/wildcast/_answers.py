@@ -40,6 +40,9 @@ _ERRORS: Mapping[int, type[ApiError]] = {
     501: UnsupportedError,
 }
 
+BESIDE_PARAMETERS = frozenset({"labels", "retention_seconds", "webhook"})
+"""What a submission holds that no schema of a workflow tells of."""
+
 _NO_ROUTE = "Not Found"
 """The whole of what FastAPI says for a path that a server does not have at all."""
 
@@ -56,11 +59,24 @@ class Meanings:
         What a 409 says.
     is_addition
         Whether the call is one of ours, which Earth2Studio's server does not have.
+    takes_parameters
+        Whether the call holds a workflow's parameters, so that a 422 can be about them.
+    names_files
+        Whether a 404 can be about a file as well.
     """
 
     missing: type[ApiError] = ApiError
     conflict: type[ApiError] = ConflictError
     is_addition: bool = False
+    takes_parameters: bool = False
+    names_files: bool = False
+
+    def advises(self, error: ApiError) -> bool:
+        """Whether what an error's class advises has to do with what is wrong."""
+        if isinstance(error, InvalidParametersError):
+            names = [str(field.get("field", "")).partition(".")[0] for field in error.fields]
+            return self.takes_parameters and any(name not in BESIDE_PARAMETERS for name in names)
+        return not (self.names_files and isinstance(error, self.missing))
 
     def kind(self, status: int, *, is_no_route: bool) -> type[ApiError]:
         """Return the error's class; `is_no_route`: the server does not have the path at all."""
@@ -175,8 +191,10 @@ def error_of(response: "httpx.Response", meanings: Meanings = ANY_CALL) -> ApiEr
             return ServerUnavailableError(f"{response.request.url.host} answered {status}; try again later.", status)
         return unexpected(response, "no error of its form")
     kind = meanings.kind(status, is_no_route=body.error is None and body.detail == _NO_ROUTE)
-    sentence = kind.advised(body.said or f"The server answered {status}.")
-    error = kind(sentence, status, body.details if body.details is not None else body.detail)
+    said = body.said or f"The server answered {status}."
+    error = kind(said, status, body.details if body.details is not None else body.detail)
+    if meanings.advises(error):
+        error.args = (kind.advised(said),)
     if isinstance(error, ServerBusyError | ServerUnavailableError):
         error.retry_after = parse_retry_after(response.headers.get("Retry-After"))
     return error

@@ -1,20 +1,17 @@
 """The API's calls that block, for those who read results; `_calls` has all of them, as data."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wildcast import _calls
-from wildcast._asking import asked, sent
+from wildcast._asking import asked
 from wildcast._calls import Call, SignatureKind, Target
 from wildcast._drivers import AsyncDriver, SyncDriver
 from wildcast._endpoint import RETRY, Endpoint
-from wildcast._flows import Flow, Request, T
+from wildcast._flows import Flow, T
 from wildcast._retry import Retry
 from wildcast.contract.wire import ResultMetadata, SignedAnswer, StatusAnswer
-
-if TYPE_CHECKING:
-    import httpx
 
 
 class Api(Endpoint):
@@ -22,7 +19,7 @@ class Api(Endpoint):
 
     Parameters
     ----------
-    base_url, token, timeout, retry
+    base_url, token, timeout, retry, is_trusted
         As `Endpoint` has them.
 
     Raises
@@ -32,9 +29,15 @@ class Api(Endpoint):
     """
 
     def __init__(
-        self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = RETRY
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retry: Retry = RETRY,
+        is_trusted: bool = True,
     ) -> None:
-        super().__init__(base_url, token, timeout=timeout, retry=retry)
+        super().__init__(base_url, token, timeout=timeout, retry=retry, is_trusted=is_trusted)
         self._driver = SyncDriver(self.http_options(), self._timeout)
 
     @property
@@ -130,19 +133,6 @@ class Api(Endpoint):
     def _asked(self, call: Call[T]) -> T:
         return self.run(asked(self, call))
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        content: bytes | None = None,
-        params: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-    ) -> "httpx.Response":
-        """Send a request as it is given, a GET again where that may help; for the Earth2Studio SDK."""
-        request = Request(method, path, tuple((params or {}).items()), content, timeout=timeout)
-        return self.run(sent(self, request, is_repeatable=method == "GET"))
-
 
 class AsyncApi(Endpoint):
     """One server's API, for those who await its answers.
@@ -169,7 +159,8 @@ class AsyncApi(Endpoint):
     def blocking(self) -> Api:
         """The same server for those who block, as files that are read do, in threads of their own."""
         if self._blocking is None:
-            self._blocking = Api(self.base_url, self._token, timeout=self._timeout, retry=self._retry)
+            token = "" if self._is_anonymous else self._token or None
+            self._blocking = Api(self.base_url, token, timeout=self._timeout, retry=self._retry)
         return self._blocking
 
     async def run(self, flow: Flow[T]) -> T:

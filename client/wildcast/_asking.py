@@ -32,8 +32,8 @@ def sent(endpoint: Endpoint, request: Request, *, is_repeatable: bool) -> "Flow[
 
     Raises
     ------
-    ServerUnavailableError
-        If there is none.
+    ServerUnavailableError, UnexpectedAnswerError, ApiError
+        If there is none, as `Endpoint.failure` says.
     """
     import httpx
 
@@ -43,9 +43,10 @@ def sent(endpoint: Endpoint, request: Request, *, is_repeatable: bool) -> "Flow[
         may_repeat = is_repeatable and endpoint.retry_policy.allows(failures)
         try:
             response: httpx.Response = yield Send(request)
-        except httpx.TransportError as error:
-            if not may_repeat:
-                raise endpoint.unreachable(error) from error
+        except httpx.RequestError as error:
+            # What cannot be sent can be sent at no other time either.
+            if not may_repeat or isinstance(error, httpx.LocalProtocolError):
+                raise endpoint.failure(error) from error
             wait = None
         else:
             if not may_repeat or response.status_code not in endpoint.repeated:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from wildcast._api import AsyncApi
 from wildcast._asking import asked
 from wildcast._async_execution import AsyncExecution
 from wildcast._client_core import ClientCore, extras_of, merged
-from wildcast.contract.wire import Health
+from wildcast.contract.wire import Health, StatusAnswer
 
 
 class AsyncClient(ClientCore[AsyncApi, AsyncExecution]):
@@ -23,7 +24,7 @@ class AsyncClient(ClientCore[AsyncApi, AsyncExecution]):
 
     Raises
     ------
-    InvalidUrlError, ConfigError
+    InvalidUrlError, ConfigError, ValueError
         As `Client` raises them.
 
     Examples
@@ -91,3 +92,21 @@ class AsyncClient(ClientCore[AsyncApi, AsyncExecution]):
     ) -> AsyncIterator[AsyncExecution]:
         """Yield executions, the newest first; as `Client.executions`."""
         return self._api.iterate(self._listing(workflow, _calls.filters_of(status, labels, since, until), limit))
+
+    async def cancel(self, workflow: str | None = None, execution_id: str | None = None) -> StatusAnswer:
+        """Cancel an execution; as `Client.cancel`."""
+        return await self._api.run(self._acting(_calls.cancel, workflow, execution_id))
+
+    async def retry(self, workflow: str | None = None, execution_id: str | None = None) -> StatusAnswer:
+        """Try an execution again that has failed; as `Client.retry`."""
+        return await self._api.run(self._acting(_calls.retry, workflow, execution_id))
+
+    async def pin(
+        self, workflow: str | None = None, execution_id: str | None = None, *, pinned: bool = True
+    ) -> StatusAnswer:
+        """Keep an execution's result, or let it expire; as `Client.pin`."""
+        return await self._api.run(self._acting(partial(_calls.pin, pinned=pinned), workflow, execution_id))
+
+    async def delete(self, workflow: str | None = None, execution_id: str | None = None) -> None:
+        """Delete an execution and its result; as `Client.delete`."""
+        await self._api.run(self._acting(_calls.delete, workflow, execution_id))

@@ -8,7 +8,7 @@ from wildcast._events import Event
 from wildcast._execution_core import ExecutionCore
 from wildcast._progress import Progress
 from wildcast._result import AsyncResult
-from wildcast.contract.wire import ResultMetadata, StatusAnswer
+from wildcast.contract.wire import DeliveryStatus, ResultMetadata, StatusAnswer
 
 
 class AsyncExecution(ExecutionCore[AsyncApi]):
@@ -74,3 +74,7 @@ class AsyncExecution(ExecutionCore[AsyncApi]):
     async def delete(self) -> None:
         """Delete it and what it has published; as `Execution.delete`."""
         await self._api.run(self._deleting())
+
+    async def deliveries(self) -> tuple[DeliveryStatus, ...]:
+        """Ask what its webhook was told; as `Execution.deliveries`."""
+        return await self._api.run(self._delivering())

@@ -5,6 +5,7 @@ The whole wire contract is here once; whether a call blocks or is awaited is its
 
 import gzip
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,16 @@ from wildcast._errors import (
 from wildcast._flows import Request, T
 from wildcast._seconds import seconds_of
 from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import Health, Listing, ResultMetadata, SignedAnswer, StatusAnswer, Submitted
+from wildcast.contract.wire import (
+    Deliveries,
+    DeliveryStatus,
+    Health,
+    Listing,
+    ResultMetadata,
+    SignedAnswer,
+    StatusAnswer,
+    Submitted,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -36,9 +46,12 @@ ROOT = "/v1/infer"
 PAGE = 200
 """Executions of one page at most, which is what the server allows."""
 
-_WORKFLOW = Meanings(missing=UnknownWorkflowError, conflict=IdempotencyConflictError)
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+_WORKFLOW = Meanings(missing=UnknownWorkflowError, conflict=IdempotencyConflictError, takes_parameters=True)
 _EXECUTION = Meanings(missing=UnknownExecutionError)
 _ADDITION = Meanings(missing=UnknownExecutionError, is_addition=True)
+_SIGNING = Meanings(missing=UnknownExecutionError, is_addition=True, names_files=True)
 
 SignatureKind = Literal["url", "cookies"]
 
@@ -77,7 +90,12 @@ class Target:
 
 def path_of(*segments: str) -> str:
     """Return a path of the API; each segment stays one, whatever is in it."""
-    return "/".join([ROOT, *(quote(segment, safe="") for segment in segments)])
+    return "/".join([ROOT, *map(_segment, segments)])
+
+
+def _segment(text: str) -> str:
+    # Dots alone would be steps in the path.
+    return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
 
 
 def service_health() -> Call[Health]:
@@ -101,10 +119,24 @@ def schema(workflow: str) -> Call[dict[str, Any]]:
 
 
 def submit(workflow: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Call[Submitted]:
-    """Submit an execution; sent once, unless a key makes sure that it is one however often it arrives."""
-    headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+    """Submit an execution; sent once, unless a key makes sure that it is one however often it arrives.
+
+    Raises
+    ------
+    ValueError
+        If the key is none that the API takes.
+    """
+    headers = {} if idempotency_key is None else {"Idempotency-Key": _checked_key(idempotency_key)}
     request = Request("POST", path_of(workflow), content=msgspec.json.encode(body), headers=headers)
     return Call(request, _reads(Submitted, _WORKFLOW), is_repeatable=idempotency_key is not None)
+
+
+def _checked_key(key: str) -> str:
+    if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+        raise ValueError(
+            "idempotency_key is no key; give 1 to 255 printable ASCII characters without spaces, a UUID say."
+        )
+    return key
 
 
 def status(target: Target) -> Call[StatusAnswer]:
@@ -173,16 +205,29 @@ def filters_of(status: str | Iterable[str] | None, labels: Mapping[str, Any] | N
 
     Raises
     ------
-    ValueError
-        If a status is none, or a time is none.
+    ValueError, TypeError
+        If a status, a time or labels are none.
     """
     statuses = (status,) if isinstance(status, str) else tuple(status or ())
     return Filters(
         statuses=tuple(ExecutionStatus(each).value for each in statuses),
-        labels=tuple(f"{name}={value}" for name, value in (labels or {}).items()),
+        labels=tuple(f"{name}={value}" for name, value in checked_labels(labels or {}).items()),
         since=_moment("since", since),
         until=_moment("until", until),
     )
+
+
+def checked_labels(labels: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return labels as they are.
+
+    Raises
+    ------
+    TypeError
+        If they are none.
+    """
+    if not isinstance(labels, Mapping):
+        raise TypeError(f"labels are names with a text each: give a dictionary, and no {type(labels).__name__}.")
+    return labels
 
 
 def _moment(name: str, value: Any) -> str | None:
@@ -238,7 +283,8 @@ def sign(
     """Ask for a signed URL, or cookies, for a result or a part of it."""
     seconds = None if expires_in is None else whole_seconds(expires_in, "expires_in")
     wanted = {"path": path, "expires_in": seconds, "ip": ip, "kind": kind}
-    return _post(target, "sign", SignedAnswer, {name: value for name, value in wanted.items() if value is not None})
+    body = {name: value for name, value in wanted.items() if value is not None}
+    return _post(target, "sign", SignedAnswer, body, _SIGNING)
 
 
 def cancel(target: Target) -> Call[StatusAnswer]:
@@ -261,9 +307,21 @@ def delete(target: Target) -> Call[None]:
     return Call(Request("DELETE", target.path), lambda response: check(response, _ADDITION))
 
 
-def _post(target: Target, action: str, answer: type[T], body: Mapping[str, Any] | None = None) -> Call[T]:
+def deliveries(target: Target) -> Call[tuple[DeliveryStatus, ...]]:
+    """Ask what an execution's webhook was told."""
+    request = Request("GET", f"{target.path}/deliveries")
+    return Call(request, lambda response: decoded(response, Deliveries, _ADDITION).deliveries)
+
+
+def _post(
+    target: Target,
+    action: str,
+    answer: type[T],
+    body: Mapping[str, Any] | None = None,
+    meanings: Meanings = _ADDITION,
+) -> Call[T]:
     content = None if body is None else msgspec.json.encode(body)
-    return Call(Request("POST", f"{target.path}/{action}", content=content), _reads(answer, _ADDITION))
+    return Call(Request("POST", f"{target.path}/{action}", content=content), _reads(answer, meanings))
 
 
 def _reads(answer: type[T], meanings: Meanings) -> "Decode[T]":
@@ -283,5 +341,5 @@ def whole_seconds(value: float | timedelta, name: str) -> int:
     else:
         seconds = seconds_of(value, name, f"{name}=86400, or a timedelta")
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"{name} is {value}; give a positive number of seconds, or a timedelta.")
+        raise ValueError(f"{name} is {value!r}; give a positive number of seconds, or a timedelta.")
     return math.ceil(seconds)

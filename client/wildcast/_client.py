@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from wildcast._api import Api
 from wildcast._asking import asked
 from wildcast._client_core import ClientCore, extras_of, merged
 from wildcast._execution import Execution
-from wildcast.contract.wire import Health
+from wildcast.contract.wire import Health, StatusAnswer
 
 
 class Client(ClientCore[Api, Execution]):
@@ -22,8 +23,9 @@ class Client(ClientCore[Api, Execution]):
         The server's address; ``WILDCAST_URL``, then the server that ``wildcast login`` was told, then
         ``http://127.0.0.1:8000``, if none is given.
     token
-        Who you are, if the server wants to know; ``WILDCAST_TOKEN``, then the token that ``wildcast login`` keeps for
-        this very address, if none is given.
+        Who you are, if the server wants to know; an empty one: nobody. If none is given it is ``WILDCAST_TOKEN``, which
+        is for the configured server alone where one is (by ``WILDCAST_URL``, or else ``wildcast login``), then the
+        token that ``wildcast login`` keeps for this very address.
     timeout
         Seconds that one request to the API may stay silent. It does not bound an execution: `Execution.wait` does.
 
@@ -34,7 +36,7 @@ class Client(ClientCore[Api, Execution]):
     ConfigError
         If what ``wildcast login`` keeps is needed and cannot be used.
     ValueError
-        If `timeout` is no number.
+        If `timeout` is no number, or no header can carry the token.
 
     Examples
     --------
@@ -108,8 +110,9 @@ class Client(ClientCore[Api, Execution]):
             Its parameters, given either way; times, time differences and numpy's values are understood. One that is
             called as an argument of this method is given in `parameters`.
         idempotency_key
-            Any text that no other request has. With it the request is repeated after an outage, or where the server is
-            busy, and is one execution however often it arrives; without it, it is sent once.
+            Up to 255 printable ASCII characters without spaces, which no other request has. With it the request is
+            repeated after an outage, or where the server is busy, and is one execution however often it arrives;
+            without it, it is sent once.
         labels
             Names and texts by which `executions` can be narrowed.
         retention
@@ -128,7 +131,8 @@ class Client(ClientCore[Api, Execution]):
         ServerBusyError
             If the server takes no more now.
         TypeError, ValueError
-            If a parameter is given twice, or has no form in JSON; if `retention` is no time.
+            If a parameter is given twice, has no form in JSON, or none that is exactly its value; if the key is none;
+            if `retention` is no time.
         """
         extras = extras_of(labels, retention, webhook)
         return self._api.run(self._submitting(workflow, merged(parameters, kwargs), extras, idempotency_key))
@@ -185,3 +189,35 @@ class Client(ClientCore[Api, Execution]):
             If a status or time is none.
         """
         return self._api.iterate(self._listing(workflow, _calls.filters_of(status, labels, since, until), limit))
+
+    def cancel(self, workflow: str | None = None, execution_id: str | None = None) -> StatusAnswer:
+        """Cancel an execution, without asking for it before where its workflow is named.
+
+        Parameters
+        ----------
+        workflow, execution_id
+            As for `get`: its workflow and its id, or its id alone.
+
+        Raises
+        ------
+        UnknownExecutionError
+            If the server knows no such one.
+        ConflictError, UnsupportedError, ApiError
+            As `Execution.cancel` raises them.
+        """
+        return self._api.run(self._acting(_calls.cancel, workflow, execution_id))
+
+    def retry(self, workflow: str | None = None, execution_id: str | None = None) -> StatusAnswer:
+        """Try an execution again that has failed; named as for `cancel`, and otherwise as `Execution.retry`."""
+        return self._api.run(self._acting(_calls.retry, workflow, execution_id))
+
+    def pin(self, workflow: str | None = None, execution_id: str | None = None, *, pinned: bool = True) -> StatusAnswer:
+        """Keep an execution's result, or let it expire; named as for `cancel`, and otherwise as `Execution.pin`."""
+        return self._api.run(self._acting(partial(_calls.pin, pinned=pinned), workflow, execution_id))
+
+    def delete(self, workflow: str | None = None, execution_id: str | None = None) -> None:
+        """Delete an execution and its result; named as for `cancel`, and otherwise as `Execution.delete`.
+
+        One that was deleted before is an `UnknownExecutionError` by its id alone, and none with its workflow.
+        """
+        self._api.run(self._acting(_calls.delete, workflow, execution_id))

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from wildcast import _calls
 from wildcast._api import Api, AsyncApi
 from wildcast._asking import asked
+from wildcast._calls import Call, Target
 from wildcast._encode import to_json
-from wildcast._errors import ApiError, ServerUnavailableError, UnknownExecutionError, UnsupportedError
-from wildcast._flows import Flow, Give
+from wildcast._errors import (
+    ApiError,
+    ServerUnavailableError,
+    UnexpectedAnswerError,
+    UnknownExecutionError,
+    UnsupportedError,
+)
+from wildcast._flows import Flow, Give, T
 from wildcast.contract.wire import StatusAnswer, Submitted
 
 if TYPE_CHECKING:
@@ -47,23 +54,24 @@ class ClientCore(Generic[A, E]):
         body = {"parameters": to_json(parameters), **extras}
         try:
             submitted: Submitted = yield from asked(self._api, _calls.submit(workflow, body, idempotency_key))
-        except ServerUnavailableError as error:
+        except (ServerUnavailableError, UnexpectedAnswerError) as error:
             if idempotency_key is None and _may_have_arrived(error):
-                error.args = (f"{error} It may have been accepted: look at executions() before you submit it again.",)
+                error.args = (f"{error} It may have been accepted: {ServerUnavailableError.after_submission}.",)
             raise
         return self._make(self._api, workflow, submitted.execution_id)
 
+    def _acting(self, act: Callable[[Target], Call[T]], workflow: str | None, execution_id: str | None) -> Flow[T]:
+        """Make a call about an execution; it is looked for if its workflow is not named."""
+        workflow, execution_id = named(workflow, execution_id)
+        if workflow is None:
+            workflow = (yield from self._finding(execution_id)).workflow
+        return (yield from asked(self._api, act(Target(workflow, execution_id))))
+
     def _getting(self, workflow: str | None, execution_id: str | None) -> Flow[E]:
-        if execution_id is None:
-            workflow, execution_id = None, workflow
-        if execution_id is None:
-            raise TypeError("Name an execution: get(execution_id), or get(workflow, execution_id).")
-        if not execution_id or any(character.isspace() for character in execution_id):
-            said = f"{execution_id!r} is no execution's id" if execution_id else "the id is empty"
-            raise UnknownExecutionError(UnknownExecutionError.advised(said))
+        workflow, execution_id = named(workflow, execution_id)
         if workflow is None:
             return (yield from self._finding(execution_id))
-        answer = yield from asked(self._api, _calls.status(_calls.Target(workflow, execution_id)))
+        answer = yield from asked(self._api, _calls.status(Target(workflow, execution_id)))
         return self._make(self._api, workflow, execution_id, answer)
 
     def _finding(self, execution_id: str) -> Flow[E]:
@@ -98,7 +106,7 @@ def _may_have_arrived(error: ApiError) -> bool:
 
     if error.status is not None:
         # 503 is said before anything is done; the others are said by whoever waited in vain, too.
-        return error.status != HTTPStatus.SERVICE_UNAVAILABLE
+        return isinstance(error, ServerUnavailableError) and error.status != HTTPStatus.SERVICE_UNAVAILABLE
     return not isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
 
 
@@ -109,14 +117,39 @@ def _cannot_find(execution_id: str, status: int | None) -> UnsupportedError:
     )
 
 
+def named(workflow: str | None, execution_id: str | None) -> tuple[str | None, str]:
+    """Return an execution's workflow, if it is named, and its id, which may come first and alone.
+
+    Raises
+    ------
+    TypeError
+        If no execution is named.
+    UnknownExecutionError
+        If that can be no execution's id.
+    """
+    if execution_id is None:
+        workflow, execution_id = None, workflow
+    if execution_id is None:
+        raise TypeError("Name an execution, by its id, or by its workflow and its id.")
+    if not execution_id or any(character.isspace() for character in execution_id):
+        said = f"{execution_id!r} is no execution's id" if execution_id else "the id is empty"
+        raise UnknownExecutionError(UnknownExecutionError.advised(said))
+    return workflow, execution_id
+
+
 def merged(parameters: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters that were given in two ways as one set.
 
     Raises
     ------
     TypeError
-        If one is given twice.
+        If one is given twice, or without a name.
     """
+    if not isinstance(parameters, Mapping | None):
+        raise TypeError(
+            "Parameters are given by name, submit(workflow, steps=5), or as a dictionary of names and values; this is "
+            f"a {type(parameters).__name__}."
+        )
     given = dict(parameters or {})
     if twice := sorted(given.keys() & named.keys()):
         raise TypeError(f"{', '.join(twice)} is given twice: in `parameters` and by name.")
@@ -130,11 +163,13 @@ def extras_of(
 
     Raises
     ------
-    ValueError
-        If the retention is not positive.
+    ValueError, TypeError
+        If the retention is not positive, or labels are none.
     """
     given = {
-        "labels": None if labels is None else {name: str(value) for name, value in labels.items()},
+        "labels": None
+        if labels is None
+        else {name: str(value) for name, value in _calls.checked_labels(labels).items()},
         "retention_seconds": None if retention is None else _calls.whole_seconds(retention, "retention"),
         "webhook": webhook,
     }

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from wildcast._address import checked_token, checked_url, identity
-from wildcast._errors import ConfigError, InvalidUrlError
+from wildcast._address import checked_token, checked_url, identity, is_same
+from wildcast._errors import ConfigError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _HAS_MODES = os.name == "posix"
@@ -117,19 +117,12 @@ def save_login(url: str, token: str | None) -> Path:
 def forget(url: str) -> bool:
     """Forget a server, its token and that it is the one that is meant; whether anything was known of it."""
     known, key = load(), identity(url)
-    is_default = known.server is not None and _same(known.server, key)
+    is_default = known.server is not None and is_same(known.server, url)
     if key not in known.tokens and not is_default:
         return False
     others = {name: kept for name, kept in known.tokens.items() if name != key}
     _save(Config(server=None if is_default else known.server, tokens=others))
     return True
-
-
-def _same(url: str, key: str) -> bool:
-    try:
-        return identity(url) == key
-    except InvalidUrlError:
-        return False
 
 
 def _save(config: Config) -> Path:

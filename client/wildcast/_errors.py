@@ -76,6 +76,11 @@ class ApiError(WildcastError):
         # LookupError's and OSError's own forms would decorate the sentence.
         return str(self.args[0])
 
+    @property
+    def said(self) -> str:
+        """What happened, without the advice."""
+        return str(self).removesuffix(f"; {self.advice}.")
+
     @classmethod
     def advised(cls, sentence: str) -> str:
         """Return what the server says, and what to do next."""
@@ -107,9 +112,15 @@ class InvalidParametersError(ApiError, ValueError):
 
 
 class NotAuthorizedError(ApiError, PermissionError):
-    """The server does not accept the token, or wants one; give it as `token` or in ``WILDCAST_TOKEN``."""
+    """The server does not accept the token, or wants one; ``wildcast login`` keeps one for it.
 
-    advice = "log in with `wildcast login`, or give another token as `token` or in WILDCAST_TOKEN"
+    Or give it as `token`, or in ``WILDCAST_TOKEN``, which is sent to the server of ``WILDCAST_URL`` alone.
+    """
+
+    advice = (
+        "log in with `wildcast login`, or give another token as `token`, or in WILDCAST_TOKEN with this server in "
+        "WILDCAST_URL"
+    )
 
 
 class ConflictError(ApiError):
@@ -131,6 +142,9 @@ class ServerBusyError(ApiError):
 
 class ServerUnavailableError(ApiError, ConnectionError):
     """The server cannot be reached, or is out of order; `retry_after` says when to try, in seconds, if it said so."""
+
+    after_submission: ClassVar[str] = "look at executions() before you submit it again"
+    """What to do where nobody knows whether a submission has arrived."""
 
     retry_after: float | None = None
 
@@ -207,6 +221,8 @@ class ReadError(WildcastError, OSError):
 
 class MissingFileError(ReadError, FileNotFoundError):
     """The file was never part of the result."""
+
+    advice: ClassVar[str] = "its `paths` say what there is"
 
 
 class AccessRefusedError(ReadError, PermissionError):

@@ -8,7 +8,7 @@ from wildcast._events import Event
 from wildcast._execution_core import ExecutionCore
 from wildcast._progress import Progress
 from wildcast._result import Result
-from wildcast.contract.wire import ResultMetadata, StatusAnswer
+from wildcast.contract.wire import DeliveryStatus, ResultMetadata, StatusAnswer
 
 
 class Execution(ExecutionCore[Api]):
@@ -172,3 +172,13 @@ class Execution(ExecutionCore[Api]):
             As `cancel` raises them.
         """
         self._api.run(self._deleting())
+
+    def deliveries(self) -> tuple[DeliveryStatus, ...]:
+        """Ask what its webhook was told, and how that went: the oldest first, none before it has ended.
+
+        Raises
+        ------
+        UnsupportedError, ApiError
+            As `cancel` raises them.
+        """
+        return self._api.run(self._delivering())

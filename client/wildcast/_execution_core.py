@@ -26,7 +26,7 @@ from wildcast._seconds import seconds_of
 from wildcast._waiting import naming, patient
 from wildcast._watching import Watch, is_outage
 from wildcast.contract.status import ExecutionStatus
-from wildcast.contract.wire import ResultMetadata, StatusAnswer
+from wildcast.contract.wire import DeliveryStatus, ResultMetadata, StatusAnswer
 
 A = TypeVar("A", bound=Api | AsyncApi)
 
@@ -87,6 +87,9 @@ class ExecutionCore(Generic[A]):
 
     def _deleting(self) -> Flow[None]:
         return asked(self._api, _calls.delete(self._target))
+
+    def _delivering(self) -> Flow[tuple[DeliveryStatus, ...]]:
+        return asked(self._api, _calls.deliveries(self._target))
 
     def _happening(self) -> Flow[None]:
         with self._api.listening() as may_listen:

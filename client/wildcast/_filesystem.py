@@ -65,7 +65,8 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         The same URL, as storage option; a secret until it ends, which is when reading does.
     server, workflow, execution
         In place of a URL: the API's address, and which execution it is to sign for, anew whenever the URL ends. These
-        are no secrets; a token comes from ``WILDCAST_TOKEN`` in the process that reads.
+        are no secrets. The process that reads has the token: ``WILDCAST_TOKEN`` for the server that ``WILDCAST_URL``
+        or ``wildcast login`` names, and for no other that stands here, or the one that was stored for the server.
     files
         The publication's files and their sizes in bytes, if they are known already; not pickled.
     retry
@@ -295,7 +296,8 @@ def _source_of(
             "Say what to read: storage_options={'server': …, 'workflow': …, 'execution': …}, which "
             "`Result.storage_options` gives, or {'signed_url': …}."
         )
-    return ExecutionSource(Api(server), workflow, execution)
+    # The options may be somebody else's: whom they name is no reason to send a token there.
+    return ExecutionSource(Api(server, is_trusted=False), workflow, execution)
 
 
 def _relative(path: str) -> str:

@@ -34,7 +34,7 @@ def open_dataset(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str,
     else:
         opened = xr.open_dataset(_mapper(fs, dataset), **{**_zarr(dataset), **options})
     if options.get("chunks") == {}:
-        _warn_of_small_chunks(opened)
+        _warn_of_small_chunks(opened.variables)
     return opened
 
 
@@ -43,8 +43,13 @@ def open_datatree(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str
     import xarray as xr
 
     if dataset.format == "netcdf":
-        return xr.open_datatree(*_netcdf(fs, dataset, options), **{"engine": "h5netcdf", **options})
-    return xr.open_datatree(_mapper(fs, dataset), **{**_zarr(dataset), **options})
+        opened = xr.open_datatree(*_netcdf(fs, dataset, options), **{"engine": "h5netcdf", **options})
+    else:
+        opened = xr.open_datatree(_mapper(fs, dataset), **{**_zarr(dataset), **options})
+    if options.get("chunks") == {}:
+        groups = {node.path.rstrip("/"): node.variables for node in opened.subtree}
+        _warn_of_small_chunks({f"{path}/{name}": group[name] for path, group in groups.items() for name in group})
+    return opened
 
 
 def open_many(opening: Mapping[str, "Callable[[], xr.Dataset]"]) -> "dict[str, xr.Dataset]":
@@ -114,8 +119,8 @@ def _netcdf(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str, Any]
     return (fs.open(dataset.path),)
 
 
-def _warn_of_small_chunks(opened: "xr.Dataset") -> None:
-    for name, variable in opened.variables.items():
+def _warn_of_small_chunks(variables: "Mapping[Any, xr.Variable]") -> None:
+    for name, variable in variables.items():
         chunks = math.prod(len(sizes) for sizes in variable.chunks or ())
         size = variable.nbytes / max(chunks, 1)
         if chunks > _MANY_CHUNKS and size < _SMALL_CHUNK:

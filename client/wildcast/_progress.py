@@ -5,13 +5,17 @@ import warnings
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from wildcast._execution_view import standing_text
+from wildcast._text import size_text
 from wildcast.contract.status import ExecutionStatus
 from wildcast.contract.wire import StatusAnswer, TransferStatus
 
 Progress = bool | Literal["auto"]
 """Whether to draw a bar; ``auto``: where a person can see it, on a terminal or in a notebook."""
 
-_STANDARD = ("progress", "current_step", "total_steps")
+# Without tqdm's own rate, which counts from when the bar was drawn, and takes the room of what a workflow says.
+_WITH_TOTAL = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+_WITHOUT_TOTAL = "{desc}: [{elapsed}{postfix}]"
 
 
 class ProgressBar:
@@ -36,7 +40,7 @@ class ProgressBar:
 
     def __enter__(self) -> Self:
         if self._wanted:
-            self._steps = _tqdm()(desc=self._label, leave=True, dynamic_ncols=True)
+            self._steps = _tqdm()(desc=self._label, leave=True, dynamic_ncols=True, bar_format=_WITHOUT_TOTAL)
         return self
 
     def __exit__(
@@ -62,8 +66,9 @@ class ProgressBar:
         progress = answer.progress or {}
         current, total = progress.get("current_step"), progress.get("total_steps")
         _set_total(bar, total if isinstance(total, int) else None)
+        bar.bar_format = _WITH_TOTAL if bar.total else _WITHOUT_TOTAL
         bar.n = current if isinstance(current, int) else 0
-        bar.set_postfix_str(text_of(answer), refresh=False)
+        bar.set_postfix_str(_fitting(bar, standing_text(answer)), refresh=False)
         bar.refresh()
 
     def _show_bytes(self, publishing: TransferStatus) -> None:
@@ -72,7 +77,7 @@ class ProgressBar:
         bar = self._bytes
         _set_total(bar, publishing.bytes_total)
         bar.n = publishing.bytes_done
-        bar.set_postfix_str(_rate(publishing), refresh=False)
+        bar.set_postfix_str(_fitting(bar, _rate(publishing)), refresh=False)
         bar.refresh()
 
     def _fill_bytes(self) -> None:
@@ -88,36 +93,28 @@ class ProgressBar:
         return _tqdm()(desc=f"{self._label}, publishing", total=0, **options)
 
 
-def text_of(answer: StatusAnswer) -> str:
-    """Return where an execution stands in one line: its status, what is before it, and what its workflow says."""
-    queued = "" if answer.position is None else f"{answer.position} before it"
-    own = ", ".join(
-        f"{value}" if name == "message" else f"{name}={value}"
-        for name, value in (answer.progress or {}).items()
-        if name not in _STANDARD and isinstance(value, str | int | float)
-    )
-    return ", ".join(part for part in (answer.status.value, queued, own, _published_meanwhile(answer)) if part)
-
-
-def _published_meanwhile(answer: StatusAnswer) -> str:
-    publishing = answer.publishing
-    if publishing is None or answer.status is not ExecutionStatus.RUNNING:
-        return ""
-    return f"{_size(publishing.bytes_done)}B published"
-
-
 def _rate(publishing: TransferStatus) -> str:
     rate, left = publishing.bytes_per_second, publishing.seconds_left
     parts = [f"{publishing.files_done:,} of {publishing.files_total:,} files"]
     if rate is not None:
-        parts.append(f"{_size(rate)}B/s")
+        parts.append(f"{size_text(rate)}/s")
     if left is not None and publishing.bytes_done < publishing.bytes_total:
         parts.append(f"{_tqdm().format_interval(left)} left")
     return ", ".join(parts)
 
 
-def _size(number: float) -> str:
-    return str(_tqdm().format_sizeof(number))
+def _fitting(bar: Any, text: str) -> str:
+    """Shorten what stands behind a bar to what the terminal has room for: what is longer would be cut, or wrapped."""
+    from tqdm.utils import disp_len, disp_trim
+
+    now = bar.format_dict
+    if not now["ncols"] or not sys.stderr.isatty():
+        return text
+    shortest = now["bar_format"].replace("{bar}", "{bar:4}")
+    others = bar.format_meter(**{**now, "bar_format": shortest, "postfix": None, "ncols": None})
+    room = now["ncols"] - disp_len(others) - len(", ") - 1
+    # Three dots, because not every terminal has the one character.
+    return text if disp_len(text) <= room else f"{disp_trim(text, max(0, room - 3))}..."
 
 
 def _set_total(bar: Any, total: int | None) -> None:

@@ -12,6 +12,7 @@ from wildcast._errors import DatasetError, MissingFileError, shown
 from wildcast._execution_source import source_of
 from wildcast._retry import Retry
 from wildcast._sources import UrlSource
+from wildcast._text import moment_text, size_text
 from wildcast.contract.manifest import Dataset
 from wildcast.contract.wire import OutputFile, ResultMetadata
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from wildcast._filesystem import SignedFileSystem
 
 _NETCDF = (".nc", ".nc4")
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_STEP = 1000
 
 
 class ResultBase:
@@ -66,10 +65,10 @@ class ResultBase:
     def _repr_html_(self) -> str:
         cells = [
             ("datasets", "<br>".join(escape(f"{each.path or '.'} ({each.format})") for each in self.datasets)),
-            ("files", f"{len(self.files):,}, {_size(self._bytes)}"),
-            ("completed", _time(self.metadata.completion_time)),
-            ("URL ends", _time(self.expires_at)),
-            ("kept until", _time(self.metadata.result_expires_at)),
+            ("files", f"{len(self.files):,}, {size_text(self._bytes)}"),
+            ("completed", moment_text(self.metadata.completion_time)),
+            ("URL ends", moment_text(self.expires_at)),
+            ("kept until", moment_text(self.metadata.result_expires_at)),
         ]
         rows = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{cell}</td></tr>"
@@ -145,8 +144,9 @@ class ResultBase:
         ----------
         signed
             False: server, workflow and execution. Nothing of it is secret, and it does not end; the process that reads
-            takes its token from ``WILDCAST_TOKEN``. True: the signed URL itself, for somebody who has no access to the
-            server. **That is a secret**: whoever has it reads the result until `expires_at`.
+            has the token, from ``wildcast login`` or in ``WILDCAST_TOKEN`` beside ``WILDCAST_URL``. True: the signed
+            URL itself, for somebody who has no access to the server. **That is a secret**: whoever has it reads the
+            result until `expires_at`.
 
         Raises
         ------
@@ -178,7 +178,8 @@ class ResultBase:
             return found[0]
         if not self.datasets:
             raise DatasetError(
-                f"{self.metadata.request_id} has neither a zarr store nor a netCDF file to open; see its `paths`."
+                f"{self.metadata.request_id} has neither a zarr store nor a netCDF file to open; its `paths` say what "
+                "there is."
             )
         there = ", ".join(repr(dataset.path) for dataset in self.datasets)
         wanted = "a dataset" if name is None else repr(name)
@@ -210,14 +211,3 @@ def member_names(datasets: Mapping[str, Any]) -> list[str]:
     """Return short names of datasets by their paths: the last parts without ending, if these differ."""
     stems = [PurePosixPath(path).stem for path in datasets]
     return stems if len(set(stems)) == len(stems) else list(datasets)
-
-
-def _time(moment: datetime | None) -> str:
-    return "" if moment is None else escape(f"{moment:%Y-%m-%d %H:%M} UTC")
-
-
-def _size(number: float) -> str:
-    unit = 0
-    while number >= _STEP and unit < len(_UNITS) - 1:
-        number, unit = number / _STEP, unit + 1
-    return f"{number:.3g} {_UNITS[unit]}"

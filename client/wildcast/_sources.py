@@ -127,7 +127,7 @@ class ApiSource(UrlSource):
     """A signed URL that the API renews.
 
     Pickled it carries the API's address, the execution and the current URL, never the token: another process
-    takes that from ``WILDCAST_TOKEN``.
+    takes its own, from ``WILDCAST_TOKEN`` or the stored login.
 
     Parameters
     ----------

@@ -137,7 +137,7 @@ class Watch:
 
         try:
             stream = yield Open(events(self._target, self._last_id, SILENCE, self._within))
-        except httpx.TransportError:
+        except httpx.RequestError:
             yield from self._fail()
             return
         response = stream.response
@@ -156,7 +156,7 @@ class Watch:
 
         try:
             chunk = yield Next(stream)
-        except httpx.TransportError:
+        except httpx.RequestError:
             chunk = None
         if chunk is None:
             yield from self._lose_stream()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wildcast._errors import DatasetError, ReadError, WildcastError
+from wildcast._text import one_line
 from wildcast.cli.acting import execution_argument
 from wildcast.cli.invocation import Command, Invocation, refuse
-from wildcast.cli.output import one_line
 from wildcast.cli.pairs import read_pairs
 
 if TYPE_CHECKING:

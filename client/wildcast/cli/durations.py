@@ -35,7 +35,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # it has none before
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # the same
-    """A moment: ISO 8601, or how long ago it was."""
+    """A moment: ISO 8601, or how long ago it was, with its unit."""
 
     name = "moment"
 
@@ -44,7 +44,8 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # the same
         if isinstance(value, datetime):
             return value
         try:
-            ago = parse_duration(value)
+            # What has no unit is ISO 8601 or nothing: 20260128 is a date, and nobody means seconds by it.
+            ago = parse_duration(value) if value[-1:].isalpha() else None
             moment = datetime.now(UTC) - ago if ago is not None else datetime.fromisoformat(value)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no moment; give 2026-01-28T06:00:00Z, or 2d for two days ago.", param, ctx)

@@ -63,12 +63,17 @@ _KINDS: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
 EXPECTED = (WildcastError, click.ClickException, OSError, ImportError)
 """What a command shows as a sentence; all else is a defect, and keeps its traceback."""
 
-_ADVICE: dict[type[WildcastError], str] = {
-    UnknownWorkflowError: "`wildcast workflows` lists those that there are",
-    UnknownExecutionError: "`wildcast list` lists those that there are",
-    InvalidParametersError: "`wildcast workflows NAME` says what it takes",
-    NotAuthorizedError: "log in with `wildcast login`, or give another token in WILDCAST_TOKEN",
+_ADVICE = {
+    UnknownWorkflowError.advice: "`wildcast workflows` lists those that there are",
+    UnknownExecutionError.advice: "`wildcast list` lists those that there are",
+    InvalidParametersError.advice: "`wildcast workflows NAME` says what it takes",
+    NotAuthorizedError.advice: (
+        "log in with `wildcast login`, or give another token in WILDCAST_TOKEN with this server in WILDCAST_URL"
+    ),
+    MissingFileError.advice: "`wildcast ls` lists what there is",
+    ServerUnavailableError.after_submission: "look at `wildcast list` before you submit it again",
 }
+"""What the client advises in the words of Python, in those of the command line."""
 
 
 def code_of(error: BaseException) -> ExitCode:
@@ -83,9 +88,8 @@ def sentence_of(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, WildcastError):
         return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     text = str(error)
-    for kind, advice in _ADVICE.items():
-        if isinstance(error, kind):
-            return text.replace(str(getattr(kind, "advice", "")) or "\0", advice)
+    for advice, here in _ADVICE.items():
+        text = text.replace(advice, here)
     return text
 
 

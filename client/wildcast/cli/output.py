@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
+from wildcast._text import one_line, printable
 from wildcast.cli.exits import kind_of, sentence_of
 
 GAP = "  "
@@ -23,6 +24,8 @@ class Output:
     def __init__(self, *, as_json: bool = False, is_quiet: bool = False) -> None:
         self.as_json = as_json
         self.is_quiet = is_quiet
+        self.execution_id: str | None = None
+        """The execution that this command has submitted: whoever hears of an error must be able to find it again."""
 
     def answer(self, value: Any, text: str) -> None:
         """Print the one answer of a command: `value` as JSON, or `text`."""
@@ -47,7 +50,9 @@ class Output:
         """Say what went wrong."""
         sentence = sentence_of(error)
         if self.as_json:
-            sys.stderr.write(encoded({"error": sentence, "kind": kind_of(error)}).decode() + "\n")
+            about = getattr(error, "execution_id", None) or self.execution_id
+            known = {"execution_id": about} if about else {}
+            sys.stderr.write(encoded({"error": sentence, "kind": kind_of(error), **known}).decode() + "\n")
             return
         self._say(sentence)
 
@@ -93,33 +98,8 @@ def _pretty(value: Any) -> bytes:
     return msgspec.json.format(encoded(value), indent=2)
 
 
-def printable(text: str) -> str:
-    """Return text whose control characters, by which a name could rewrite the terminal, are shown and not sent."""
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else _escaped(character) for character in text
-    )
-
-
-def one_line(text: str) -> str:
-    """Return text in one line, as `printable`."""
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", errors="replace").decode()
-
-
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Lay rows out in columns, each as wide as its widest cell."""
     rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
     return "\n".join(GAP.join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def size_text(number: float) -> str:
-    """Return a number of bytes for people, in decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(number) < 1000:  # noqa: PLR2004 - SI
-            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"

@@ -99,9 +99,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         invocation.output.failure(KeyboardInterrupt("Interrupted."))
         return ExitCode.INTERRUPTED
+    except UnicodeEncodeError:
+        if all(_is_unicode(word) for word in words):
+            raise
+        invocation.output.failure(click.UsageError("A word of this command is not in this terminal's encoding."))
+        return ExitCode.USAGE
     except EXPECTED as error:
         _failed(invocation, error)
         return code_of(error)
+
+
+def _is_unicode(word: str) -> bool:
+    # Bytes that are none of the terminal's encoding, as a file's name may have them, are surrogates here.
+    return not any("\ud800" <= character <= "\udfff" for character in word)
 
 
 def _called(words: list[str], invocation: Invocation) -> int:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wildcast._errors import MissingFileError, shown
+from wildcast._text import size_text
 from wildcast.cli.acting import execution_argument
 from wildcast.cli.durations import Duration
 from wildcast.cli.invocation import Command, Invocation, refuse
-from wildcast.cli.output import size_text
 
 if TYPE_CHECKING:
     from wildcast._result import Result
@@ -89,7 +90,13 @@ def cat_command(invocation: Invocation, execution: str, path: str) -> None:
 
 
 def _blocks(result: "Result", path: str) -> Iterator[bytes]:
-    size = result.fs.info(path)["size"]
+    info = result.fs.info(path)
+    if info["type"] == "directory":
+        what = shown(path) if path.strip("/") else "The result itself"
+        raise MissingFileError(
+            f"{what} is a directory: `wildcast ls` lists what is in it, `wildcast get` downloads it."
+        )
+    size = info["size"]
     if size <= BLOCK:
         yield result.fs.cat_file(path)
         return

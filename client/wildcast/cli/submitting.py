@@ -1,7 +1,6 @@
 """Which workflows there are, and submitting to them."""
 
 import json
-from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -51,17 +50,18 @@ def workflows_command(invocation: Invocation, workflow: str | None) -> None:
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="To find it by; repeatable.")
 @click.option("--idempotency-key", metavar="KEY", help="Submitting twice with the same key is one execution.")
 @click.option("--retention", type=Duration(), help="How long the result is kept, such as 7d.  [default: the server's]")
+@click.option("--webhook", metavar="URL", help="What is told how it ended.")
 @click.option("--wait", is_flag=True, help="Wait until it has ended.")
 @click.pass_obj
 def submit_command(
     invocation: Invocation,
+    /,
     workflow: str,
     parameters: tuple[str, ...],
     json_parameters: IO[bytes] | None,
     labels: tuple[str, ...],
-    idempotency_key: str | None,
-    retention: timedelta | None,
     wait: bool,
+    **extras: Any,
 ) -> None:
     """Submit a request; print its execution's ID.
 
@@ -69,18 +69,18 @@ def submit_command(
     have commas between their items, or are JSON, as what begins with a bracket is.
     """
     given = _read_file(json_parameters)
-    options: dict[str, Any] = {"idempotency_key": idempotency_key, "retention": retention}
-    options["labels"] = read_pairs(labels, "label") or None
+    extras["labels"] = read_pairs(labels, "label") or None
     with invocation.client() as client:
         if parameters:
             given |= read_parameters(parameters, client.schema(workflow))
         with usage():
-            execution = client.submit(workflow, given, **options)
+            execution = client.submit(workflow, given, **extras)
         _tell(invocation, execution, wait=wait)
 
 
 def _tell(invocation: Invocation, execution: "Execution", *, wait: bool) -> None:
     output = invocation.output
+    output.execution_id = execution.id
     known = {"workflow_name": execution.workflow, "execution_id": execution.id}
     if not wait:
         output.answer(known, execution.id)

@@ -114,6 +114,20 @@ def parse_assignment(_context: click.Context, _parameter: click.Parameter, texts
     return values
 
 
+def parse_prefix(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """Read the path of what was published."""
+    from wildcast.contract.naming import InvalidPathError, check_key
+
+    try:
+        return check_key(text.strip("/").removesuffix("/*"))
+    except InvalidPathError as error:
+        # Not the text itself: a signed URL is a secret.
+        raise click.BadParameter(
+            "give the path of a publication in the store, such as outputs/exec_1769560728_10ed9d3c, without scheme, "
+            "domain and bucket"
+        ) from error
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="wildcast-server")
 @click.option(
@@ -227,7 +241,7 @@ def publish(invocation: Invocation, directory: Path, name: str | None) -> None:
 
 
 @cli.command()
-@click.argument("prefix")
+@click.argument("prefix", callback=parse_prefix)
 @click.option(
     "--expires-in", type=int, metavar="SECONDS", help="Lifetime [default: object_storage.signed_url_expires_in]."
 )
@@ -249,11 +263,9 @@ def sign(
     with one_sentence():
         signer = configured_signer(settings)
         if cookies:
-            click.echo(
-                json.dumps(signer.sign_cookies(prefix.strip("/"), expires_in=expires_in, starts=starts, ip=ip).cookies)
-            )
+            click.echo(json.dumps(signer.sign_cookies(prefix, expires_in=expires_in, starts=starts, ip=ip).cookies))
         else:
-            click.echo(signer.sign_prefix(prefix.strip("/"), expires_in=expires_in, starts=starts, ip=ip).url)
+            click.echo(signer.sign_prefix(prefix, expires_in=expires_in, starts=starts, ip=ip).url)
 
 
 @cli.command()

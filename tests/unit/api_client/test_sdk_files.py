@@ -193,6 +193,17 @@ def test_a_download_renews_its_url(peer, client):
     assert client.download_result(results, f"{ID}/a.txt").read() == b"a"
 
 
+def test_an_error_of_the_api_is_told_without_another_clients_advice(peer, client):
+    """The sentence is the server's; what `wildcast` would advise names methods that the SDK does not have."""
+    results = client.get_request_results(ID)
+    peer.override = lambda request: (
+        JSONResponse({"error": "no such execution"}, 404) if request.url.path.endswith("/results") else None
+    )
+    with pytest.raises(InferenceRequestNotFoundError) as caught:
+        client.download_result(results, "a.txt")
+    assert caught.value.message == "no such execution"
+
+
 @pytest.mark.usefixtures("storage_type")
 def test_the_earth2studio_servers_answers_are_enough(peer, tmp_path):
     """Without our additions, and without the keys that it leaves out, results open and URLs are renewed."""

@@ -2,9 +2,11 @@
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from wildcast_server import cli
-from wildcast_server.cli.commands import OneSentence, one_sentence, parse_assignment
+from wildcast_server.cli.commands import OneSentence, one_sentence, parse_assignment, parse_prefix
+from wildcast_server.cli.commands import cli as command_line
 from wildcast_server.errors import NotFoundError, SettingsError
 
 
@@ -36,6 +38,21 @@ def test_a_value_that_is_not_yaml_is_not_repeated():
         assignments("a.secret=[canary")
     assert "a.secret" in str(caught.value)
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["outputs/exec_1_a", "/outputs/exec_1_a/", "outputs/exec_1_a/*"])
+def test_a_prefix_is_a_path_in_the_store(text):
+    """With slashes around it or without, and also as a signed URL ends."""
+    assert parse_prefix(None, None, text) == "outputs/exec_1_a"
+
+
+@pytest.mark.parametrize("text", ["", "/", "*/..", "https://cdn.example/outputs/*?Signature=canary", "s3://bucket/a"])
+def test_what_is_no_prefix_is_told_what_one_is(text):
+    """Before a key is looked for, and without repeating what may be a secret."""
+    done = CliRunner().invoke(command_line, ["sign", text])
+    assert done.exit_code == 2
+    assert "outputs/exec_" in done.output
+    assert "canary" not in done.output
 
 
 @pytest.mark.parametrize("error", [SettingsError("one sentence"), NotFoundError("one sentence")])

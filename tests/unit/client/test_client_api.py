@@ -3,6 +3,7 @@
 import gc
 import json
 import re
+import time
 import warnings
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,13 +11,16 @@ from pathlib import Path
 import cftime
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from starlette.responses import HTMLResponse, Response
 
 import wildcast
 from wildcast import _api
+from wildcast._asking import sent
 from wildcast._encode import to_json
+from wildcast._flows import Request
 from wildcast._retry import Retry
 from wildcast.contract.wire import StatusAnswer
 
@@ -53,7 +57,18 @@ def test_the_default_address_is_the_local_server(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000", "ftp://h", "http://", "http://u:canary@h", "http://h?x=1", "http://h:x"]
+    "url",
+    [
+        "localhost:8000",
+        "ftp://h",
+        "http://",
+        "http://u:canary@h",
+        "http://h?x=1",
+        "http://h:x",
+        "http://a\nb",
+        "http://a b",
+        "http://a..b",
+    ],
 )
 def test_an_address_that_is_none_is_refused(url):
     """A wrong address is refused at once, without repeating a password in it."""
@@ -90,6 +105,13 @@ VALUES = [
     (np.float32(0.5), 0.5),
     (np.int64(3), 3),
     (np.array([False])[0], False),
+    (np.longdouble(1.5), 1.5),
+    (np.ma.masked_array([1, 2], mask=False), [1, 2]),
+    (np.datetime64("9999-12-31T23:59:59.999999"), "9999-12-31T23:59:59.999999"),
+    (np.datetime64("2026-03"), "2026-03-01T00:00:00"),
+    (np.timedelta64(2, "W"), "P14D"),
+    (pd.Timestamp("2026-01-01T06", tz="UTC"), "2026-01-01T06:00:00+00:00"),
+    (pd.Timedelta("6h"), "PT21600S"),
     (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
     (np.datetime64("2026-01-01T06", "ns"), "2026-01-01T06:00:00"),
     (np.timedelta64(90, "m"), "PT5400S"),
@@ -120,7 +142,33 @@ def test_values_that_json_cannot_hold_are_refused(value):
         to_json({"a": value})
 
 
-@pytest.mark.parametrize("value", [b"bytes", object(), {1: 2}, 1j, np.array([1j])])
+CHANGED_OTHERWISE = [
+    pd.NaT,
+    [pd.Timestamp("2026-01-01T00:00:00.000000001")],
+    pd.Timestamp(np.datetime64("20000-01-01", "s")),
+    pd.Timedelta(1500, "ns"),
+    pd.Timedelta(np.timedelta64(10**15, "s")),
+    np.ma.masked_array([1, 2], mask=[False, True]),
+    np.datetime64("20000-01-01"),
+    np.datetime64("-0500-01-01"),
+    np.datetime64("2026-01-01T00:00:00.123456789"),
+    np.array(["2026-01-01", "2026-01-01T00:00:00.000000001"], "M8[ns]"),
+    np.timedelta64(10**9, "D"),
+    np.timedelta64(1, "M"),
+    np.timedelta64(5),
+    np.longdouble(1) / 3,
+    np.longdouble("nan"),
+]
+
+
+@pytest.mark.parametrize("value", CHANGED_OTHERWISE, ids=repr)
+def test_values_that_would_arrive_as_others_are_refused(value):
+    """Whatever cannot be sent exactly is an error that names the parameter, and never another value."""
+    with pytest.raises(ValueError, match=r"^parameters\.a(\[0\])? "):
+        to_json({"a": value})
+
+
+@pytest.mark.parametrize("value", [b"bytes", object(), {1: 2}, 1j, np.array([1j]), np.clongdouble(1)])
 def test_types_that_json_does_not_have_are_refused(value):
     """A type without a form in JSON is an error that names its place."""
     with pytest.raises(TypeError, match=r"parameters\.a"):
@@ -205,6 +253,17 @@ def test_a_server_that_is_not_there_is_named():
     api = _api.Api("http://127.0.0.1:9", retry=Retry(attempts=2, base=0.001))
     with pytest.raises(wildcast.ServerUnavailableError, match=re.escape("http://127.0.0.1:9")):
         api.workflows()
+
+
+def test_what_cannot_be_sent_is_not_sent_again(server):
+    """No later attempt could be another one, and the server is not to blame."""
+    api = _api.Api(server.url, retry=Retry(attempts=2, base=10.0))
+    began = time.monotonic()
+    with pytest.raises(wildcast.ApiError, match="cannot be sent") as caught:
+        api.run(sent(api, Request("GET", "/health", headers={"X-Name": "a\nb"}), is_repeatable=True))
+    assert not isinstance(caught.value, wildcast.ServerUnavailableError)
+    assert time.monotonic() - began < 4
+    assert server.paths == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 import wildcast
 from wildcast import _config
-from wildcast._api import Api
+from wildcast._api import Api, AsyncApi
 from wildcast._config import Config, forget, load, save_login
 
 TOKEN = "canary-token"
@@ -99,6 +99,46 @@ def test_arguments_come_before_the_environment_and_that_before_the_file(monkeypa
     monkeypatch.setenv("WILDCAST_TOKEN", "of-variable")
     assert (Api().base_url, Api()._token) == ("http://variable:1", "of-variable")
     assert (Api("http://file:1").base_url, Api("http://file:1", "given")._token) == ("http://file:1", "given")
+
+
+def sent(api) -> str:
+    """Return the token that goes along; empty for none."""
+    return api.authorization.get("Authorization", "").removeprefix("Bearer ")
+
+
+@pytest.mark.parametrize("configured", ["variable", "file"])
+def test_the_environments_token_goes_to_the_configured_server_alone(monkeypatch, configured):
+    """Whoever names another server, the program or somebody else's options, gets what was stored for it, or nothing."""
+    monkeypatch.setenv("WILDCAST_TOKEN", TOKEN)
+    save_login("http://stored:1", "of-stored")
+    save_login("https://file.example.org", None)
+    if configured == "variable":
+        monkeypatch.setenv("WILDCAST_URL", URL)
+    meant = URL if configured == "variable" else "https://file.example.org"
+    for is_trusted in (True, False):
+        assert sent(Api(is_trusted=is_trusted)) == TOKEN
+        assert sent(Api(f"{meant}/", is_trusted=is_trusted)) == TOKEN
+        assert sent(Api("http://stored:1", is_trusted=is_trusted)) == "of-stored"
+        others = ("https://evil.example.org", meant.replace("https", "http"), f"{meant}2", "http://127.0.0.1:8000")
+        assert {sent(Api(other, is_trusted=is_trusted)) for other in others} == {""}
+
+
+def test_without_a_configured_server_a_token_goes_where_the_program_says(monkeypatch):
+    """Or to the usual one; what options name is not what the program says."""
+    monkeypatch.setenv("WILDCAST_TOKEN", TOKEN)
+    assert sent(Api()) == sent(Api(URL)) == sent(Api("http://127.0.0.1:8000", is_trusted=False)) == TOKEN
+    assert sent(Api(URL, is_trusted=False)) == ""
+    opened = pickle.loads(pickle.dumps(Api(URL, is_trusted=False)))  # noqa: S301 - our own bytes
+    assert sent(opened) == ""
+
+
+def test_an_empty_token_is_none(monkeypatch):
+    """Neither the environment's nor a stored one is sent in its place, also from another process and face."""
+    save_login(URL, "of-file")
+    monkeypatch.setenv("WILDCAST_TOKEN", TOKEN)
+    for api in (Api(URL, ""), AsyncApi(URL, "").blocking):
+        assert sent(api) == ""
+        assert sent(pickle.loads(pickle.dumps(api))) == ""  # noqa: S301 - our own bytes
 
 
 def test_what_is_not_there_is_named_where_it_came_from(home):

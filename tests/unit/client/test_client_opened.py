@@ -135,6 +135,22 @@ def test_many_small_chunks_are_warned_of_once(publish):
         result.open_dataset(chunks=chunks)
 
 
+@pytest.mark.parametrize("name", ["m.zarr", "m.nc"])
+def test_many_small_chunks_of_a_tree_are_warned_of_once(publish, name):
+    """Also where they lie in a group, which the warning names."""
+    pytest.importorskip("dask")
+    data = xr.Dataset({"t": ("y", np.arange(500.0)), "u": ("y", np.arange(500.0))})
+    data = data.chunk({"y": 1}) if name == "m.zarr" else data
+    for variable in data.variables.values():
+        variable.encoding = {"chunksizes": (1,)} if name == "m.nc" else {}
+    result = publish({name: xr.DataTree.from_dict({"/": member(0), "/a": data})})
+    with pytest.warns(wildcast.SmallChunksWarning, match=r"500 chunks of '/a/t'.*chunks='auto'") as caught:
+        result.open_datatree(chunks={}).close()
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    result.open_datatree(chunks="auto").close()
+
+
 def test_large_or_few_chunks_are_not_warned_of(publish):
     """Chunks as they should be make no noise."""
     pytest.importorskip("dask")

@@ -47,6 +47,21 @@ def test_storage_options_hold_no_secret(result, server):
     assert result.storage_options(signed=True) == {"signed_url": result.signed_url}
 
 
+@pytest.mark.parametrize("mine", ["", "http://127.0.0.1:9"])
+def test_options_that_name_another_server_get_no_token_of_the_environment(result, server, monkeypatch, mine):
+    """They may be somebody else's: only the server that is configured is sent its token."""
+    options = result.storage_options()
+    monkeypatch.setenv("WILDCAST_TOKEN", "canary-token")
+    monkeypatch.setenv("WILDCAST_URL", mine)
+    server.tokens.clear()
+    assert fsspec.open("wildcast://d.nc", **options).open().read(1)
+    assert set(server.tokens) == {None}
+    monkeypatch.setenv("WILDCAST_URL", server.url)
+    server.tokens.clear()
+    assert fsspec.open("wildcast://d.nc", **options).open().read(1)
+    assert set(server.tokens) == {"Bearer canary-token"}
+
+
 def test_zarr_opens_by_url(options):
     """`xr.open_zarr` and zarr itself take the URL with the options."""
     opened = xr.open_zarr("wildcast://a b.zarr", storage_options=options, chunks=None)

@@ -3,14 +3,16 @@
 import io
 import sys
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 import wildcast
 from wildcast._api import Api
+from wildcast._execution_view import described
 from wildcast._progress import ProgressBar, is_watched
+from wildcast.cli.describing import status_text
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast.contract.wire import StatusAnswer
 
@@ -50,7 +52,7 @@ def test_a_notebook_shows_status_progress_times_and_labels():
     html = shown(
         answered(
             progress=progress,
-            end_time=datetime(2026, 1, 28, 6, 31, tzinfo=UTC),
+            end_time=datetime(2026, 1, 28, 8, 31, tzinfo=timezone(timedelta(hours=2))),
             execution_time_seconds=60.04,
             metadata={"labels": {"project": "storms", "member": "1"}, "created_at": "2026-01-28T06:29:00Z"},
         )
@@ -58,15 +60,33 @@ def test_a_notebook_shows_status_progress_times_and_labels():
     for part in (
         "running, month 3",
         "<progress value='3' max='6'></progress> 3 of 6 steps",
-        "<progress value='500' max='1000'></progress> 500 of 1,000 bytes",
-        "2026-01-28 06:29:00 UTC",
-        "2026-01-28 06:30:00 UTC",
-        "2026-01-28 06:31:00 UTC",
+        "<progress value='500' max='1000'></progress> 1 of 2 files, 500 B of 1.0 kB",
+        "2026-01-28 06:29:00Z",
+        "2026-01-28 06:30:00Z",
+        "2026-01-28 06:31:00Z",
         "60.0 s",
         "project=storms, member=1",
     ):
         assert part in html, part
     assert "error" not in html
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.EXPIRED])
+def test_what_was_removed_is_not_shown_as_published(status):
+    """Of what was cancelled or has expired, no file is there any more."""
+    answer = answered(status=status, progress={"current_step": 1, "total_steps": 2, "publication": UPLOAD})
+    assert "files" not in shown(answer)
+    assert "files" not in status_text(answer)
+    assert "1 of 2 steps" in status_text(answer)
+
+
+def test_a_terminal_and_a_notebook_say_the_same():
+    """Name by name, from one place."""
+    answer = answered(progress={"current_step": 3, "total_steps": 6, "publication": UPLOAD}, error_message="x")
+    for name, text in described(answer):
+        assert f">{name}</th>" in shown(answer)
+        assert text in shown(answer)
+        assert text in status_text(answer)
 
 
 def test_a_failure_is_shown_with_its_reason():

@@ -1,10 +1,16 @@
 """Waiting for an execution, and what ends it."""
 
 import io
+import os
+import re
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse
+from tqdm.utils import disp_len
 
 import wildcast
 from wildcast import _waiting
@@ -135,6 +141,51 @@ def test_a_bar_shows_steps_and_the_workflows_message(server, monkeypatch):
     assert "running, month 3, variable=t2m" in screen.getvalue()
 
 
+@contextmanager
+def terminal(monkeypatch, columns: int) -> Iterator[list[bytes]]:
+    """Make standard error a terminal that wide; gives what was written there, in the end."""
+    import pty
+    import termios
+
+    reading, writing = pty.openpty()
+    termios.tcsetwinsize(writing, (40, columns))
+    written: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):  # when the last writer has closed it
+            while block := os.read(reading, 1 << 16):
+                written.append(block)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with os.fdopen(writing, "w", encoding="utf-8") as screen, monkeypatch.context() as patched:
+        patched.setattr("sys.stderr", screen)
+        yield written
+    thread.join(20)
+    os.close(reading)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pseudoterminal")
+@pytest.mark.parametrize("columns", [120, 80])
+def test_a_bar_fits_the_terminal(server, monkeypatch, columns):
+    """No line is longer than the terminal is wide, or cut; a long message is shortened, and ends so."""
+    server.statuses = ["queued", "running", "running", "pending_results", "completed"]
+    message = {"message": f"{'step ' * 40}\nof 表示 the \x1b[2J second one"}
+    steps = {"progress": None, "current_step": 3, "total_steps": 60}
+    server.progresses = [message, message | steps, {"message": "short"} | steps, _publication(1000), {}]
+    with terminal(monkeypatch, columns) as written:
+        server.client.submit("wf").wait(timeout=20, progress=True)
+    drawn = b"".join(written).decode()
+    lines = [line.rstrip() for line in re.split(r"\r|\n|\x1b\[A", drawn) if line.strip()]
+    assert max(map(disp_len, lines)) <= columns
+    assert [line for line in lines if not line.endswith(("]", "B", "left", "..."))] == []
+    assert any("running, step" in line and line.endswith("...]") for line in lines)
+    assert any(line.endswith("running, short]") for line in lines)
+    whole = "100 of 400 files, 125.0 MB/s, 00:24 left" if columns > 80 else "100 of 400 files, 125.0 MB/s, 00:2..."
+    assert any(line.endswith(whole) for line in lines)
+    assert "\x1b[2J" not in drawn
+
+
 def _publication(done: int, **others: object) -> dict:
     """Return a progress as the server sends it while files go up, after the workflow's own last step."""
     whole = {"files_done": done // 10, "files_total": 400, "bytes_done": done * 10**6, "bytes_total": 4000 * 10**6}
@@ -156,7 +207,7 @@ def test_a_second_bar_shows_the_bytes_that_are_published(server, monkeypatch):
     drawn = _drawn(server, monkeypatch, ["pending_results", "completed"], [_publication(1000)])
     assert "6/6" in drawn
     assert "wf, publishing:  25%" in drawn
-    assert "1.00G/4.00GB, 100 of 400 files, 125MB/s, 00:24 left" in drawn
+    assert "1.00G/4.00GB, 100 of 400 files, 125.0 MB/s, 00:24 left" in drawn
 
 
 def test_the_bar_of_bytes_is_full_in_the_end(server, monkeypatch):
@@ -171,7 +222,7 @@ def test_what_goes_up_while_the_workflow_computes_is_told_beside_its_steps(serve
     progress = {**_publication(1500), "current_step": 2}
     drawn = _drawn(server, monkeypatch, ["running", "completed"], [progress, {}])
     assert "2/6" in drawn
-    assert "running, 1.50GB published" in drawn
+    assert "running, 1.5 GB published" in drawn
     assert "publishing:" not in drawn
 
 

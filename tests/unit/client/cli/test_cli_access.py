@@ -46,6 +46,13 @@ def test_a_server_that_wants_no_token_gets_none(log_in, home):
     assert json.loads((home / "config.json").read_text())["tokens"] == {}
 
 
+def test_an_empty_token_is_not_tried_with_another_one(log_in, api, monkeypatch):
+    """What is kept is what was tried, whatever the environment has."""
+    monkeypatch.setenv("WILDCAST_TOKEN", TOKEN)
+    assert log_in("").code == 0
+    assert [seen.headers.get("authorization") for seen in api.seen] == [None, None]
+
+
 def test_nothing_is_kept_if_the_server_does_not_answer(log_in, api, home):
     """The address may be wrong."""
     api.stop()

@@ -1,13 +1,17 @@
 """Submitting, watching and acting, as people and as programs do it."""
 
 import io
+import signal
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
+from starlette.responses import JSONResponse
 
-from wildcast.cli.durations import parse_duration
+from wildcast.cli.durations import Moment, parse_duration
 
 
 @pytest.fixture
@@ -50,11 +54,13 @@ def test_a_submission_prints_the_id(call, api):
 def test_a_submission_holds_labels_and_retention(call, api):
     """And is one execution for one key."""
     words = ("submit", "wf", "--label", "a=b=c", "--label", "d=e", "--retention", "7d", "--idempotency-key", "k")
+    words += ("--webhook", "https://example.org/hook")
     first, second = (call(*words).lines for _ in range(2))
     assert first == second
     record = api.records.get(first[0])
     assert record.labels == {"a": "b=c", "d": "e"}
     assert record.retention_seconds == 7 * 86_400
+    assert record.webhook == "https://example.org/hook"
 
 
 def test_parameters_come_from_a_file(call, api, stdin, tmp_path):
@@ -98,6 +104,33 @@ def test_a_submission_can_wait(call, api, options):
     else:
         assert done.lines == names
         assert "completed" in done.err
+
+
+@pytest.mark.parametrize("ends_with", ["Ctrl-C", "a failure", "a refusal"])
+def test_a_submission_that_was_waited_for_is_never_lost(call, api, ends_with):
+    """Whatever ends the waiting, programs get the id with the error."""
+
+    def end() -> None:
+        while not api.streams:
+            time.sleep(0.01)
+        name = api.asked("events")[0].path.split("/")[-2]
+        if ends_with == "Ctrl-C":
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        elif ends_with == "a failure":
+            api.run(name)
+            api.fail(name)
+        else:
+            api.meddle = lambda _: JSONResponse({"error": "no"}, 401)
+            for step in (api.run, api.publish, api.complete):
+                step(name)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    done = call("submit", "wf", "--wait", "--json")
+    thread.join()
+    kinds = {"Ctrl-C": "KeyboardInterrupt", "a failure": "ExecutionFailedError", "a refusal": "NotAuthorizedError"}
+    assert (done.out, done.error["kind"]) == (b"", kinds[ends_with])
+    assert api.records.get(done.error["execution_id"]).workflow_name == "wf"
 
 
 def test_a_status_is_a_table(call, api):
@@ -196,6 +229,16 @@ def test_times_are_typed_with_their_unit(text, seconds):
     """Seconds where there is none."""
     parsed = parse_duration(text)
     assert (None if parsed is None else parsed.total_seconds()) == seconds
+
+
+def test_moments_are_iso_8601_in_each_of_its_forms():
+    """A date without hyphens is no number of seconds; how long ago something was has a unit."""
+    moments = [Moment().convert(text, None, None) for text in ("20260128", "2026-01-28", "20260128T000000Z")]
+    assert moments == [datetime(2026, 1, 28, tzinfo=UTC)] * 3
+    assert datetime.now(UTC) - Moment().convert("2D", None, None) - timedelta(days=2) < timedelta(minutes=1)
+    for text in ("2026", "3600", "45 ", ""):
+        with pytest.raises(click.BadParameter, match="2d for two days ago"):
+            Moment().convert(text, None, None)
 
 
 def test_a_progress_of_publishing_is_shown(call, api):

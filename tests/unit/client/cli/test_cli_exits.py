@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from starlette.responses import JSONResponse
 
+from wildcast._text import printable, size_text
 from wildcast.cli.exits import ExitCode
-from wildcast.cli.output import printable, size_text
 from wildcast.cli.program import COMMANDS
 
 ROOT = Path(__file__).parents[4]
@@ -57,6 +57,12 @@ def test_what_is_typed_wrongly_ends_with_2(typed, words):
     assert done.err
 
 
+@pytest.mark.parametrize("words", [["status", "\udcff"], ["list", "--label", "a=\udcff"], ["submit", "wf", "n=\udcff"]])
+def test_words_that_are_no_text_end_with_2(call, words):
+    """As bytes of another encoding arrive; no server can be asked about them."""
+    assert call(*words, "--json").error["kind"] == "UsageError"
+
+
 def test_a_parameter_that_is_typed_wrongly_ends_with_2(call, api):
     """Nothing is submitted."""
     done = call("submit", "many", "steps=few")
@@ -88,7 +94,19 @@ def test_what_is_not_there_ends_with_3(call, words):
 def test_a_file_that_is_not_there_ends_with_3(call, api, words):
     """Files, directories, patterns and datasets."""
     command, *rest = words
-    assert call(command, api.completed(), *rest).code == ExitCode.NOT_FOUND
+    done = call(command, api.completed(), *rest, "--json")
+    assert done.code == ExitCode.NOT_FOUND
+    assert done.error["kind"] in {"MissingFileError", "DatasetError"}
+
+
+def test_what_is_advised_is_about_what_is_wrong(call, api):
+    """In the words of the command line, and nothing where a part of the command is wrong that no list tells of."""
+    name = api.completed()
+    for words in (["url", name, "none"], ["get", name, "none"], ["open", name]):
+        assert "`wildcast ls` lists what there is" in call(*words).err
+    for words in (["url", name, "--ip", "x"], ["url", name, "--expires-in", "90d"], ["submit", "wf", "--webhook", "x"]):
+        done = call(*words)
+        assert (done.code, "`wildcast" in done.err) == (ExitCode.USAGE, False)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -104,7 +122,9 @@ def test_a_token_that_is_not_accepted_ends_with_4(call, api, status):
 def test_a_server_that_cannot_ends_with_5(call, api, status):
     """Busy or out of order."""
     api.meddle = lambda _: JSONResponse({"error": "not now"}, status)
-    assert call("submit", "wf").code == ExitCode.UNAVAILABLE
+    done = call("submit", "wf")
+    assert done.code == ExitCode.UNAVAILABLE
+    assert ("look at `wildcast list`" in done.err) is (status == 500)
 
 
 def test_a_server_that_is_not_there_ends_with_5(call, api):

@@ -83,10 +83,14 @@ def test_a_file_is_printed_as_it_is(call, name, monkeypatch):
     assert call("cat", name, "sub dir/b.bin").out == bytes(range(256)) * 10
 
 
-def test_a_directory_is_not_printed(call, name):
-    """It is no file."""
-    done = call("cat", name, "sub dir")
+@pytest.mark.parametrize("path", ["sub dir", "sub dir/deep/", "", "/"])
+def test_a_directory_is_not_printed(call, name, path):
+    """It is no file, and the sentence names the commands for it."""
+    done = call("cat", name, path)
     assert (done.code, done.out) == (3, b"")
+    assert "is a directory: `wildcast ls`" in done.err
+    assert "`wildcast get`" in done.err
+    assert call("cat", name, path, "--json").error["kind"] == "MissingFileError"
 
 
 def test_a_dataset_is_shown(call, name):

@@ -230,7 +230,15 @@ def as_earth2(request: Request) -> Response | None:
     parts = request.url.path.removeprefix("/v1/infer").strip("/").split("/")
     if request.method == "GET" and len(parts) == 1 and parts != ["workflows"]:
         return JSONResponse({"detail": "Method Not Allowed"}, 405)
-    if request.method == "DELETE" or parts[-1] in {"events", "cancel", "retry", "pin", "sign", "manifest"}:
+    if request.method == "DELETE" or parts[-1] in {
+        "events",
+        "cancel",
+        "retry",
+        "pin",
+        "sign",
+        "manifest",
+        "deliveries",
+    }:
         return JSONResponse({"detail": "Not Found"}, 404)
     return None
 

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import numpy as np
 import pytest
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 import wildcast
 from wildcast.contract.status import ExecutionStatus as Status
+from wildcast_server.domain.execution import utc_now
 
 THEN = datetime(2026, 1, 28, tzinfo=UTC)
 
@@ -95,10 +96,43 @@ def test_a_parameter_may_have_the_name_of_an_option(api, client):
     ]
 
 
-@pytest.mark.parametrize("retention", [0, -1, float("nan"), timedelta(0)])
+@pytest.mark.parametrize("extras", [{"labels": {"a b": "c"}}, {"webhook": "ftp://example.org"}], ids=str)
+def test_what_no_schema_tells_of_is_refused_without_naming_it(client, extras):
+    """The advice of an error is about what is wrong, or left out."""
+    with pytest.raises(wildcast.InvalidParametersError) as caught:
+        client.submit("wf", **extras)
+    assert "schema" not in str(caught.value)
+
+
+@pytest.mark.parametrize("parameters", [5, "n=5", [("n", 5)]], ids=repr)
+def test_parameters_without_names_are_refused(api, client, parameters):
+    """In a sentence that says how they are given."""
+    with pytest.raises(TypeError, match=r"^Parameters are given by name"):
+        client.submit("wf", parameters)
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("labels", ["a", ["a=b"]], ids=repr)
+def test_labels_that_are_none_are_refused(api, client, labels):
+    """Of a submission and of a list alike."""
+    for use in (lambda: client.submit("wf", labels=labels), lambda: list(client.executions(labels=labels))):
+        with pytest.raises(TypeError, match=r"^labels are .* dictionary"):
+            use()
+    assert api.seen == []
+
+
+def test_names_of_dots_are_no_steps_in_a_path(client):
+    """The server is asked for exactly what was named."""
+    with pytest.raises(wildcast.UnknownWorkflowError, match=r"'\.\.'"):
+        client.schema("..")
+    with pytest.raises(wildcast.UnknownExecutionError, match=r"'\.\.'"):
+        client.get("wf", "..")
+
+
+@pytest.mark.parametrize("retention", [0, -1, float("nan"), timedelta(0), "7d", [7]])
 def test_a_retention_that_is_none_is_refused(client, retention):
     """Before anything is sent."""
-    with pytest.raises(ValueError, match="retention"):
+    with pytest.raises(ValueError, match=r"^retention is .* number of seconds"):
         client.submit("wf", retention=retention)
 
 
@@ -127,6 +161,27 @@ def test_a_key_that_was_used_for_something_else_is_a_conflict(client):
     with pytest.raises(wildcast.IdempotencyConflictError, match="a key of its own") as caught:
         client.submit("wf", idempotency_key="k", n=2)
     assert caught.value.status == 409
+
+
+@pytest.mark.parametrize("key", ["", "größe", "a\nb", "a b", "k" * 256, 5])
+def test_a_key_that_is_none_is_refused(api, client, key):
+    """Before anything is sent, and in one sentence."""
+    with pytest.raises(ValueError, match=r"^idempotency_key .* UUID"):
+        client.submit("wf", idempotency_key=key)
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("idempotency_key", [None, "k"])
+def test_an_answer_that_cannot_be_read_is_an_error_of_the_tree(api, client, idempotency_key):
+    """Asked for again where that may be, and then said in a sentence; a submission may have arrived."""
+    api.meddle = lambda _: Response(b"junk", headers={"Content-Encoding": "gzip"}, media_type="application/json")
+    with pytest.raises(wildcast.UnexpectedAnswerError, match="cannot be decompressed"):
+        client.workflows()
+    assert len(api.seen) == 3
+    with pytest.raises(wildcast.UnexpectedAnswerError) as caught:
+        client.submit("wf", idempotency_key=idempotency_key)
+    assert ("may have been accepted" in str(caught.value)) is (idempotency_key is None)
+    assert len(api.seen) == (4 if idempotency_key is None else 6)
 
 
 def test_an_answer_that_was_lost_may_have_been_a_submission(api, client):
@@ -253,11 +308,50 @@ def test_actions_act_and_tell_the_status(api, client):
         queued.status()
 
 
+def test_the_client_acts_by_name(api, client):
+    """By an id alone it looks for the workflow first; with the workflow it asks nothing before."""
+    queued, failed, done = (api.add(number) for number in range(3))
+    for name in (failed, done):
+        api.run(name)
+    api.fail(failed)
+    api.publish(done)
+    api.complete(done)
+    assert client.cancel(queued).status is Status.CANCELLED
+    assert client.retry("wf", failed).status is Status.QUEUED
+    assert client.pin(done).metadata["pinned"] is True
+    assert client.pin(execution_id=done, pinned=False).metadata["pinned"] is False
+    assert [seen.last for seen in api.seen] == ["infer", "cancel", "retry", "infer", "pin", "infer", "pin"]
+    with pytest.raises(wildcast.ConflictError, match="cancel it first"):
+        client.delete(failed)
+    client.delete(done)
+    client.delete("wf", done)
+    for act in (client.delete, client.cancel, client.retry, client.pin):
+        with pytest.raises(wildcast.UnknownExecutionError, match=r"executions\(\)"):
+            act(done)
+        with pytest.raises(wildcast.UnknownExecutionError, match="no execution's id"):
+            act("a b")
+        with pytest.raises(TypeError, match="Name an execution"):
+            act()
+
+
+def test_what_a_webhook_was_told_can_be_asked_for(api, client):
+    """How often it was tried, and what was answered; nothing before the end."""
+    execution = client.get(api.add(1, webhook="https://hooks.example/?token=canary"))
+    assert execution.deliveries() == ()
+    assert execution.cancel().status is Status.CANCELLED
+    (due,) = api.records.due_deliveries(utc_now(), lease_seconds=60, limit=5)
+    api.records.delivery_failed(due.id, "it answered 500", status=500, next_try_at=utc_now())
+    (told,) = execution.deliveries()
+    assert (told.event, told.tries, told.last_status, told.delivered_at) == ("cancelled", 1, 500, None)
+    assert "canary" not in repr(told)
+
+
 def test_what_earth2studios_server_lacks_is_named(api, client, earth2):
     """And is not taken for an unknown execution."""
     execution = client.get("wf", api.add(1))
     api.meddle = earth2
-    for act in (execution.cancel, execution.retry, execution.pin, execution.delete, lambda: list(client.executions())):
+    calls = (execution.cancel, execution.retry, execution.pin, execution.delete, execution.deliveries)
+    for act in (*calls, lambda: list(client.executions()), lambda: client.cancel("wf", execution.id)):
         with pytest.raises(wildcast.UnsupportedError, match="Earth2Studio") as caught:
             act()
         assert not isinstance(caught.value, LookupError)

@@ -324,10 +324,13 @@ def test_a_server_that_is_busy_is_waited_for(api, client, bring):
         lambda: Response("<h1>hello</h1>", media_type="text/html"),
         lambda: StreamingResponse(iter([b"event: status\nid: 1\ndata: {}\n\n"]), media_type="text/event-stream"),
         lambda: StreamingResponse(iter([]), media_type="text/event-stream"),
+        lambda: StreamingResponse(
+            iter([b"junk"]), headers={"Content-Encoding": "gzip"}, media_type="text/event-stream"
+        ),
         lambda: Response(status_code=204),
         lambda: JSONResponse({"error": "no"}, 502),
     ],
-    ids=["page", "other events", "nothing", "told already", "bad gateway"],
+    ids=["page", "other events", "nothing", "garbled", "told already", "bad gateway"],
 )
 def test_streams_that_a_proxy_breaks_are_done_without(api, client, bring, broken):
     """After some tries, the next way is used."""
