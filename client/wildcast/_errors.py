@@ -74,7 +74,7 @@ class ApiError(WildcastError):
 
     def __str__(self) -> str:
         # LookupError's and OSError's own forms would decorate the sentence.
-        return str(self.args[0])
+        return harmless(str(self.args[0]))
 
     @classmethod
     def advised(cls, sentence: str) -> str:
@@ -258,7 +258,11 @@ class StoreUnavailableError(ReadError):
 
 
 class RangeNotSatisfiableError(ReadError):
-    """A range that begins at or behind the file's end; its text holds "not satisfiable", by which zarr knows it."""
+    """A range that begins at or behind the file's end.
+
+    Where the manifest tells that end, the text holds "not satisfiable", which zarr reads as an empty object. Where only
+    the CDN says so, it does not: the object may have been cut off.
+    """
 
 
 class NoListingError(ReadError):

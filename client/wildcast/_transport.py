@@ -226,7 +226,8 @@ def _failure(
     if status in (_REFUSES if said is None else _API_REFUSES):
         return _refusal(path, status, link, said)
     if status == NOT_SATISFIABLE and ranged:
-        return RangeNotSatisfiableError(f"The range asked for is not satisfiable: {shown(path)} is shorter.")
+        # Without the words that zarr takes for an empty object: nothing says how long this one should be.
+        return RangeNotSatisfiableError(f"{answered}: it ends before the part that was asked for.")
     if status in _TRANSIENT or status in _SERVER_ERRORS:
         wait = parse_retry_after(response.headers.get("Retry-After"))
         return StoreUnavailableError(f"{answered}{f': {said}' if said else ''}; try again later.", wait)

@@ -28,13 +28,14 @@ class RenewingApi:
 
     def __init__(self, cdn) -> None:
         self.cdn, self.calls, self.status, self.base = cdn, 0, 200, cdn.base
+        self.sentence = "out of order"
 
     def results(self, request):
         self.calls += 1
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return JSONResponse({"error": "no"}, 401)
         if self.status != 200:
-            return JSONResponse({"error": "out of order", "details": None}, self.status)
+            return JSONResponse({"error": self.sentence, "details": None}, self.status)
         signature = f"fresh{self.calls}"
         self.cdn.accepted = {signature}
         url = self.cdn.signed(signature=signature).replace(self.cdn.base, self.base)
@@ -138,6 +139,15 @@ def test_a_renewal_that_fails_says_why(cdn, renewing):
     renewing.status = 500
     with pytest.raises(wildcast.AccessRefusedError, match="out of order"):
         filesystem(cdn, renewing.source()).cat_file("a")
+
+
+def test_an_api_cannot_smuggle_words_into_an_error(cdn, renewing):
+    """A sentence of the API with zarr's words in it does not make a refusal read as empty."""
+    cdn.accepted = set()
+    renewing.status, renewing.sentence = 500, "this is not satisfiable"
+    with pytest.raises(wildcast.AccessRefusedError, match="not-satisfiable") as caught:
+        filesystem(cdn, renewing.source()).cat_file("a")
+    assert "not satisfiable" not in str(caught.value)
 
 
 def test_a_publication_that_moved_is_an_error(cdn, renewing):
