@@ -33,18 +33,21 @@ class SdkApi(Api):
         """
         return self._send(method, path, content=content, timeout=timeout)
 
-    def results(self, workflow: str, execution_id: str, *, listed: bool = True) -> ResultMetadata:
+    def results(
+        self, workflow: str, execution_id: str, *, listed: bool = True, partial_too: bool = False
+    ) -> ResultMetadata:
         """Return what an execution has published, with a URL signed now; not `listed`, its files may be left out.
 
         Raises
         ------
         ResultsPendingError
-            If it has not ended.
+            If it has not ended; `partial_too`, if nothing of it is there.
         ApiError
             If there are no results, or no answer.
         """
         path = f"{execution_path(workflow, execution_id)}/results"
-        response = self._send("GET", path, params={} if listed else {"files": "none"})
+        params = {**({} if listed else {"files": "none"}), **({"partial": "true"} if partial_too else {})}
+        response = self._send("GET", path, params=params)
         if response.status_code == HTTPStatus.ACCEPTED:
             raise ResultsPendingError(f"{execution_id} has not ended: wait for it.", execution_id)
         if not response.is_success:

@@ -24,6 +24,7 @@
     │   │   ├── UrlExpiredError
     │   │   └── OriginRefusedError
     │   ├── LostObjectError
+    │   ├── PendingFileError
     │   ├── ResultChangedError
     │   ├── TransferBrokenError
     │   │   └── StaleObjectError
@@ -227,6 +228,10 @@ class OriginRefusedError(AccessRefusedError):
 
 class LostObjectError(ReadError):
     """The manifest lists the file, but the store does not have it any more: a defect, not a gap in the data."""
+
+
+class PendingFileError(ReadError):
+    """A partial result lacks the file so far; while the execution runs, it may still come."""
 
 
 class ResultChangedError(ReadError):

@@ -65,6 +65,10 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     server, workflow, execution
         In place of a URL: the API's address, and which execution it is to sign for, anew whenever the URL ends. These
         are no secrets; a token comes from ``WILDCAST_TOKEN`` in the process that reads.
+    partial
+        Whether what there is so far will do, of an execution that still runs.
+    fill_missing
+        Whether what such a one lacks so far reads as never written, which zarr fills up; it is an error otherwise.
     files
         The publication's files and their sizes in bytes, if they are known already; not pickled.
     retry
@@ -87,7 +91,7 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     # An instance in fsspec's cache would outlive its result, and its renewed URL with it.
     cachable = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a storage option of its own
         self,
         source: str | UrlSource | None = None,
         *,
@@ -95,6 +99,8 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         server: str | None = None,
         workflow: str | None = None,
         execution: str | None = None,
+        partial: bool = False,
+        fill_missing: bool = False,
         files: Mapping[str, int] | None = None,
         retry: Retry | None = None,
         timeout: float = 60.0,
@@ -105,9 +111,15 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         asynchronous = storage_options.pop("asynchronous", True)
         super().__init__(**storage_options)
         self.asynchronous = asynchronous
-        self._source = _source_of(source or signed_url, server, workflow, execution)
-        self._options: dict[str, Any] = {"retry": retry, "timeout": timeout, "asynchronous": asynchronous}
-        self._reader = PublicationReader(self._source, Transport(self._source, retry or Retry(), timeout), files)
+        self._source = _source_of(source or signed_url, server, workflow, execution, partial=partial)
+        self._options: dict[str, Any] = {
+            "retry": retry,
+            "timeout": timeout,
+            "asynchronous": asynchronous,
+            "fill_missing": fill_missing,
+        }
+        transport = Transport(self._source, retry or Retry(), timeout)
+        self._reader = PublicationReader(self._source, transport, files, fill_missing=fill_missing)
         self._consolidated = Consolidated(self._reader.read)
         self._identity = secrets.token_hex(16)
         _here[self._identity] = self
@@ -124,7 +136,8 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         name = f"{type(self).__module__}:{type(self).__name__}"
         options = self._source.storage_options
         args = [] if options else [f"{self._source.base}/*"]
-        return {"cls": name, "protocol": self.protocol, "args": args, **options}
+        filled = {"fill_missing": True} if self._options["fill_missing"] else {}
+        return {"cls": name, "protocol": self.protocol, "args": args, **options, **filled}
 
     @property
     def _fs_token(self) -> str:
@@ -281,7 +294,7 @@ def _revived(identity: str, source: UrlSource, options: dict[str, Any], witness:
 
 
 def _source_of(
-    source: str | UrlSource | None, server: str | None, workflow: str | None, execution: str | None
+    source: str | UrlSource | None, server: str | None, workflow: str | None, execution: str | None, *, partial: bool
 ) -> UrlSource:
     if isinstance(source, str):
         return FixedSource(source)
@@ -292,7 +305,7 @@ def _source_of(
             "Say what to read: storage_options={'server': …, 'workflow': …, 'execution': …}, which "
             "`Result.storage_options` gives, or {'signed_url': …}."
         )
-    return ExecutionSource(Api(server), workflow, execution)
+    return ExecutionSource(Api(server), workflow, execution, partial=partial)
 
 
 def _relative(path: str) -> str:

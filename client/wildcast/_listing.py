@@ -12,6 +12,17 @@ _AFTER_SLASH = chr(ord("/") + 1)
 _CRC_BYTES = 8
 
 
+_EXCLUDED_BY = {
+    "zarr.json": (".zgroup", ".zarray"),
+    ".zgroup": ("zarr.json", ".zarray"),
+    ".zarray": ("zarr.json", ".zgroup"),
+    ".zattrs": ("zarr.json", ".zmetadata"),
+    ".zmetadata": ("zarr.json", ".zgroup", ".zarray"),
+}
+"""By what beside it zarr's metadata will not come any more, or are not needed: a node is an array or a group, of one
+format, and consolidated metadata, which repeat the others, are written last."""
+
+
 class Entry(NamedTuple):
     """A file or directory: its path, and its size in bytes, which a directory does not have."""
 
@@ -98,6 +109,12 @@ class Listing:
         """Whether any file lies below `path`."""
         first, last = self._bounds(path)
         return first < last
+
+    def may_grow_by(self, path: str) -> bool:
+        """Whether `path`, which is not listed, could be there once the rest of a zarr store is."""
+        directory, _, name = path.rpartition("/")
+        beside = (f"{directory}/{other}".lstrip("/") for other in _EXCLUDED_BY.get(name, ()))
+        return not self.is_directory(path) and all(self.size(other) is None for other in beside)
 
     def entry(self, path: str) -> Entry | None:
         """Return what is at `path`; None for nothing."""

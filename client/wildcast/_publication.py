@@ -14,6 +14,7 @@ from wildcast._errors import (
     LostObjectError,
     MissingFileError,
     OriginRefusedError,
+    PendingFileError,
     RangeNotSatisfiableError,
     TransferBrokenError,
     shown,
@@ -42,10 +43,20 @@ class PublicationReader:
         What makes the requests.
     files
         The files and their sizes in bytes, if they are known already: what the manifest is asked about besides.
+    fill_missing
+        Whether what a partial result lacks so far counts as never written.
     """
 
-    def __init__(self, source: UrlSource, transport: Transport, files: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        source: UrlSource,
+        transport: Transport,
+        files: Mapping[str, int] | None = None,
+        *,
+        fill_missing: bool = False,
+    ) -> None:
         self._source, self._transport = source, transport
+        self._fill_missing = fill_missing
         self._listing = None if files is None else Listing(files)
         self._is_settled = self._is_refused = False
         self.witness: str | None = None
@@ -71,6 +82,8 @@ class PublicationReader:
         ------
         MissingFileError
             If the file was never part of the publication.
+        PendingFileError
+            If it may still become part of it, because the execution runs.
         LostObjectError
             If it is part of it, and the store lacks it.
         StaleObjectError
@@ -229,13 +242,23 @@ class PublicationReader:
         ------
         MissingFileError
             If it is known that there is no such file.
+        PendingFileError
+            If it may still come.
         """
         if self._listing is None or _is_reserved(key):
             return None
         found = self._listing.expected(key)
         if found is None:
-            raise _missing(key)
+            raise _pending(key) if self._may_come(key) else _missing(key)
         return found
+
+    def _may_come(self, key: str) -> bool:
+        """Whether a file that is not there could be one that the execution has not written yet."""
+        listing = self._listing
+        if self._fill_missing or not self._source.is_partial or _is_reserved(key):
+            return False
+        # A manifest is of what is complete: then the execution has ended meanwhile.
+        return listing is None or (not listing.tells_versions and listing.may_grow_by(key))
 
     async def _request(
         self,
@@ -259,6 +282,8 @@ class PublicationReader:
         listing = await self.listing()
         if listing is None:
             await self._check_still_there(missed)
+            if self._may_come(key):
+                raise _pending(key)
         elif listing.size(key) is not None:
             raise LostObjectError(
                 f"{shown(key)} is part of this publication, but the store does not have it any more; "
@@ -308,6 +333,13 @@ async def _nothing(_response: aiohttp.ClientResponse) -> None:
 
 def _missing(key: str) -> MissingFileError:
     return MissingFileError(f"There is no {shown(key)} in this result.")
+
+
+def _pending(key: str) -> PendingFileError:
+    return PendingFileError(
+        f"{shown(key)} is not there so far, and the execution still runs: nobody can say what it will hold. Ask for "
+        "the partial result again later, or with fill_missing=True for fill values in the place of what is not there."
+    )
 
 
 def _is_reserved(key: str) -> bool:

@@ -38,6 +38,8 @@ class Result(ResultBase):
         Seconds that a connection to the files may stay silent.
     retry
         How often, and how soon, reading a file is tried again.
+    fill_missing
+        Whether what a partial result lacks so far reads as fill values.
     """
 
     def sign(self, path: str | None = None, expires_in: float | None = None, ip: str | None = None) -> str:
@@ -270,7 +272,7 @@ class AsyncResult(ResultBase):
         The workflow's name.
     metadata
         What the API says about the result.
-    timeout, retry
+    timeout, retry, fill_missing
         As for `Result`.
     """
 

@@ -41,6 +41,8 @@ class ResultBase:
         Seconds that a connection to the files may stay silent.
     retry
         How often, and how soon, reading a file is tried again.
+    fill_missing
+        Whether what a partial result lacks so far reads as fill values.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class ResultBase:
         *,
         timeout: float = 60.0,
         retry: Retry | None = None,
+        fill_missing: bool = False,
     ) -> None:
         self._api, self._workflow = api, workflow
-        self._reading: dict[str, Any] = {"timeout": timeout, "retry": retry}
+        self._reading: dict[str, Any] = {"timeout": timeout, "retry": retry, "fill_missing": fill_missing}
         self.metadata = metadata
 
     def __repr__(self) -> str:
@@ -136,7 +139,7 @@ class ResultBase:
 
         return FsspecStore(self.fs, read_only=True, path=self._relative(path.strip("/")))
 
-    def storage_options(self, *, signed: bool = False) -> dict[str, str]:
+    def storage_options(self, *, signed: bool = False) -> dict[str, Any]:
         """Return what opens the result by URL elsewhere: ``xr.open_zarr("wildcast://a.zarr", storage_options=…)``.
 
         Plain values that can be written into a JSON or YAML file, for whatever takes an fsspec URL.
@@ -154,7 +157,8 @@ class ResultBase:
             If the signed URL is wanted, and the API serves the files itself.
         """
         if not signed:
-            return self._source.storage_options
+            filled = {"fill_missing": True} if self._reading["fill_missing"] else {}
+            return {**self._source.storage_options, **filled}
         if self.signed_url is None:
             raise ValueError("The API serves these files itself: there is no signed URL; leave `signed` out.")
         return {"signed_url": self.signed_url}

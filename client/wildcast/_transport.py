@@ -14,6 +14,7 @@ too few bytes, an encoding, a redirect  repeated, then `TransferBrokenError`
 """
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -25,6 +26,7 @@ from yarl import URL
 from wildcast._errors import (
     AccessRefusedError,
     ApiError,
+    ExecutionError,
     MissingFileError,
     OriginRefusedError,
     RangeNotSatisfiableError,
@@ -158,18 +160,19 @@ class Transport:
 
     async def _fresh_link(self) -> SignedUrl:
         await self.prepare()
-        link = self._source.current()
-        if not self._source.is_due():
-            return link
-        try:
-            return await self._renew(link, only_if_due=True) or link
-        except ApiError:
-            return link  # It may still be good; if it is not, the refusal says so.
+        source = self._source
+        if source.is_due() and not source.is_over():
+            source.renew_soon()
+        elif source.is_due():
+            # In vain it may still be good, if a clock is wrong; if it is not, the refusal says so.
+            with contextlib.suppress(ApiError, ExecutionError):
+                await self._renew(source.current(), only_if_due=True)
+        return source.current()
 
     async def _renew_after(self, refusal: AccessRefusedError, link: SignedUrl) -> bool:
         try:
             return await self._renew(link) is not None
-        except ApiError as error:
+        except (ApiError, ExecutionError) as error:
             failed = type(refusal)(f"{refusal} Renewing the URL failed: {error}")
             failed.status = refusal.status
             raise failed from error

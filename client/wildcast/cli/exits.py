@@ -11,6 +11,7 @@ from wildcast._errors import (
     InvalidUrlError,
     MissingFileError,
     NotAuthorizedError,
+    PendingFileError,
     ReadError,
     ResultsPendingError,
     ServerBusyError,
@@ -55,7 +56,7 @@ _KINDS: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((UnknownWorkflowError, UnknownExecutionError, MissingFileError, DatasetError), ExitCode.NOT_FOUND),
     ((NotAuthorizedError,), ExitCode.NOT_AUTHORIZED),
     ((ServerBusyError, ServerUnavailableError, StoreUnavailableError), ExitCode.UNAVAILABLE),
-    ((ResultsPendingError, WaitTimeoutError), ExitCode.PENDING),
+    ((ResultsPendingError, PendingFileError, WaitTimeoutError), ExitCode.PENDING),
     ((ReadError,), ExitCode.READING_FAILED),
     ((ExecutionError,), ExitCode.NO_RESULTS),
 )

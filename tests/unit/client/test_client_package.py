@@ -39,6 +39,7 @@ EXPORTED = [
     "NoListingError",
     "NotAuthorizedError",
     "OriginRefusedError",
+    "PendingFileError",
     "ProgressEvent",
     "RangeNotSatisfiableError",
     "ReadError",
