@@ -18,7 +18,6 @@ from api_client.exceptions import (
     ResultFileNotFoundError,
 )
 from wildcast._waiting import naming
-from wildcast.contract.naming import InvalidPathError
 
 LONGEST_TEXT = 300
 """Characters of an error's body that are shown where it is no JSON; what is longer is a page for a browser."""
@@ -40,8 +39,6 @@ def translated() -> Iterator[None]:
         raise APIConnectionError(str(error)) from error
     except wildcast.ApiError as error:
         raise _of_status(error.status, str(error), error.details) from error
-    except InvalidPathError as error:
-        raise BadRequestError(str(error)) from error
     except (wildcast.WildcastError, httpx.HTTPError) as error:
         raise Earth2StudioAPIError(str(error)) from error
 

@@ -20,6 +20,7 @@
     │   └── WaitTimeoutError         (TimeoutError)
     ├── ReadError                    (OSError; has `status`)
     │   ├── MissingFileError         (FileNotFoundError)
+    │   │   └── NotAFileError        (IsADirectoryError)
     │   ├── AccessRefusedError       (PermissionError)
     │   │   ├── UrlExpiredError
     │   │   └── OriginRefusedError
@@ -36,6 +37,7 @@
     │   └── ReadOnlyError            (io.UnsupportedOperation)
     ├── DatasetError                 (LookupError)
     ├── UnsafePathError              (ValueError)
+    ├── InvalidPatternError          (ValueError)
     ├── DiskFullError                (OSError)
     ├── ConfigError                  (ValueError)
     └── InvalidUrlError              (ValueError)
@@ -210,6 +212,10 @@ class MissingFileError(ReadError, FileNotFoundError):
     """The file was never part of the result."""
 
 
+class NotAFileError(MissingFileError, IsADirectoryError):
+    """It is a directory, whose files can be listed and read."""
+
+
 class AccessRefusedError(ReadError, PermissionError):
     """The CDN or the API refused the request; the file may well exist, unless the API says that it has expired."""
 
@@ -243,7 +249,10 @@ class TransferBrokenError(ReadError):
 
 
 class StaleObjectError(TransferBrokenError):
-    """The CDN or the store has another version of the file than the manifest lists: by size, ETag or checksum."""
+    """The CDN or the store has another version of the file than the manifest lists, or than was opened.
+
+    By size, ETag or checksum.
+    """
 
 
 class StoreUnavailableError(ReadError):
@@ -292,6 +301,10 @@ class DatasetError(WildcastError, LookupError):
 
 class UnsafePathError(WildcastError, ValueError):
     """A path that would leave the directory it is to be downloaded into."""
+
+
+class InvalidPatternError(WildcastError, ValueError):
+    """A pattern of paths that cannot be read, such as ``a**``."""
 
 
 class ConfigError(WildcastError, ValueError):

@@ -1,45 +1,35 @@
 """An fsspec filesystem over one wildcard signed URL."""
 
 import asyncio
+import functools
 import hashlib
 import os
 import secrets
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fsspec.asyn import AsyncFileSystem
-from fsspec.spec import AbstractBufferedFile
+from fsspec.asyn import AsyncFileSystem, sync
+from fsspec.core import has_magic
 
 from wildcast._api import Api
 from wildcast._codecs import check_codecs
 from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
 from wildcast._errors import MissingFileError, NoListingError, ReadOnlyError, shown
 from wildcast._execution_source import ExecutionSource
-from wildcast._listing import Entry, Listing
-from wildcast._publication import PublicationReader
+from wildcast._listing import Entry, Expected, Listing
+from wildcast._paths import describe, file_key_of, key_of, place_of
+from wildcast._patterns import pattern_of
+from wildcast._publication import PublicationReader, replaced
 from wildcast._ranges import ByteRange
 from wildcast._retry import Retry
+from wildcast._signed_file import BLOCK, SignedFile
 from wildcast._sources import FixedSource, UrlSource
 from wildcast._transport import Transport
 from wildcast._zarr_config import raise_concurrency
-from wildcast.contract.naming import check_key, is_metadata
-
-BLOCK = 1 << 20
-"""Bytes of one block of an opened file's cache."""
-
-
-class SignedFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
-    """A file opened for reading, with its blocks cached."""
-
-    DEFAULT_BLOCK_SIZE = BLOCK
-
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        data: bytes = self.fs.cat_file(self.path, start, end)
-        return data
+from wildcast.contract.naming import is_metadata
 
 
 class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -149,8 +139,14 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         """A name for this publication that is the same in every process."""
         return f"wildcast_{self._fs_token[:32]}"
 
+    def _key(self, path: str) -> str:
+        return key_of(self._strip_protocol(path))
+
+    def _file_key(self, path: str) -> str:
+        return file_key_of(self._strip_protocol(path))
+
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        key = check_key(_relative(path))
+        key = self._file_key(path)
         raise_concurrency()
         if is_metadata(key):
             whole = await self._metadata(key)
@@ -177,37 +173,81 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
 
     async def _range(self, key: str, start: int, end: int | None) -> ByteRange | None:
         if end is not None and (start < 0 or end < 0):
-            size = await self._file_size(key)
+            size = (await self._reader.look_up(key)).size
             start = max(size + start, 0) if start < 0 else start
             end = size + end if end < 0 else end
         return None if end is not None and start >= end else ByteRange(start, end)
 
-    async def _file_size(self, key: str) -> int:
-        size = (await self._reader.entry(key)).size
-        if size is None:
-            raise MissingFileError(f"{shown(key)} is a directory, and not a file.")
-        return size
-
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = None, **_: Any) -> None:
-        key, target = check_key(_relative(rpath)), Path(lpath)
+        key, target = self._key(rpath), Path(lpath)
         known = self._reader.known
-        if known is not None and known.is_directory(key):
+        if not key or (known is not None and known.is_directory(key)):
             await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
             return
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         if is_metadata(key):
             await self._metadata(key)  # Whoever reads a copy, as simplecache does, decodes it with the same codecs.
-        await self._reader.download(key, target, partial(_report, callback))
+        await self._reader.download(key, target, functools.partial(_report, callback))
+
+    async def _expand_path(
+        self, path: Any, recursive: bool = False, maxdepth: int | None = None, assume_literal: bool = False
+    ) -> list[str]:
+        names = [self._strip_protocol(each) for each in ([path] if isinstance(path, str) else path)]
+        literal = names if assume_literal else [name for name in names if await self._is_no_pattern(name)]
+        patterns = [name for name in names if name not in literal]
+        expand = functools.partial(super()._expand_path, recursive=recursive, maxdepth=maxdepth)
+        found = set(await expand(literal, assume_literal=True)) if literal else set()
+        try:
+            found.update(await expand(patterns) if patterns else ())
+        except FileNotFoundError:
+            if not found:
+                raise MissingFileError(f"Nothing in this result is named by {shown(str(path))}.") from None
+        return sorted(found)
+
+    async def _is_no_pattern(self, name: str) -> bool:
+        """Whether a name means itself: it has nothing of a pattern in it, or is there as it is written."""
+        if not has_magic(name):
+            return True
+        try:
+            return (await self._reader.entry(self._key(name))).path == self._key(name)
+        except (MissingFileError, NoListingError):
+            return False
+
+    async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> Any:
+        # Of one file fsspec's own way depends on whether its name looks like a pattern, and on a slash in it.
+        if isinstance(rpath, str) and await self._is_no_pattern(rpath) and await self._isfile(rpath):
+            rpath, lpath = [rpath], [place_of(rpath, str(lpath))]
+        return await super()._get(rpath, lpath, recursive, **options)
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> SignedFile:
         if mode != "rb":
             _refuse_writing()
+        seen = sync(self.loop, self._look_up, path)
+        if options.pop("size", None) not in (None, seen.size):
+            raise replaced(path)  # Since it was pickled, or since a cache has begun to keep it.
         options.setdefault("cache_type", "blockcache")
-        return SignedFile(self, path, mode, block_size or BLOCK, **options)
+        found = describe(Entry(self._key(path), seen.size), path)
+        details = {**found, "publication": self.fsid, "version": seen.version}
+        fetch = functools.partial(sync, self.loop, self._cat_version, path, seen)
+        return SignedFile(self, path, mode, block_size or BLOCK, details=details, fetch=fetch, **options)
+
+    async def _look_up(self, path: str) -> Expected:
+        return await self._reader.look_up(self._file_key(path))
+
+    async def _cat_version(self, path: str, seen: Expected, start: int, end: int) -> bytes:
+        """Return a part of a file that was opened."""
+        key, end = self._file_key(path), min(end, seen.size)
+        if start >= end:
+            return b""
+        if not is_metadata(key):
+            return await self._reader.read_version(key, ByteRange(start, end), seen)
+        whole = await self._metadata(key)
+        if len(whole) != seen.size:
+            raise replaced(key)
+        return whole[start:end]
 
     async def _info(self, path: str, **_: Any) -> dict[str, Any]:
-        key = _relative(path)
-        return _describe(await self._reader.entry(check_key(key) if key else key), path)
+        return describe(await self._reader.entry(self._key(path)), path)
 
     async def _exists(self, path: str, **_: Any) -> bool:
         try:
@@ -217,25 +257,26 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         return True
 
     async def _isfile(self, path: str) -> bool:
-        return await self._type_of(path) == "file"
+        try:
+            await self._look_up(path)
+        except MissingFileError:
+            return False
+        return True
 
     async def _isdir(self, path: str) -> bool:
-        return await self._type_of(path) == "directory"
-
-    async def _type_of(self, path: str) -> str | None:
         # fsspec's own takes every error for "no", a refusal too.
         try:
-            return str((await self._info(path))["type"])
+            return str((await self._info(path))["type"]) == "directory"
         except MissingFileError:
-            return None
+            return False
 
     async def _ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        key, listing = _relative(path), await self._listing()
+        key, listing = self._key(path), await self._listing()
         entry = listing.entry(key)
         if entry is None:
             raise MissingFileError(f"There is no {shown(key)} in this result.")
         entries = listing.children(key) if entry.size is None else [entry]
-        described = [_describe(child, path) for child in entries]
+        described = [describe(child, path) for child in entries]
         return described if detail else [info["name"] for info in described]
 
     async def _walk(
@@ -245,14 +286,23 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         async for step in super()._walk(path, maxdepth, topdown, on_error, **options):
             yield step
 
+    async def _glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
+        pattern_of(path)
+        return await super()._glob(path, maxdepth, **options)
+
     async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **options: Any) -> Any:
+        listing, is_detailed = await self._listing(), options.get("detail")
+        try:
+            entry = listing.entry(self._key(path))
+        except MissingFileError:
+            entry = None
+        if entry is None:
+            return {} if is_detailed else []
         if maxdepth is not None or withdirs:
             return await super()._find(path, maxdepth, withdirs, **options)
-        key, listing = _relative(path), await self._listing()
-        size = listing.size(key)
-        entries = listing.below(key) if size is None else [Entry(key, size)]
-        infos = {info["name"]: info for info in (_describe(entry, "") for entry in entries)}
-        return infos if options.get("detail") else list(infos)
+        entries = listing.below(entry.path) if entry.size is None else [entry]
+        infos = {info["name"]: info for info in (describe(entry, "") for entry in entries)}
+        return infos if is_detailed else list(infos)
 
     async def _listing(self) -> Listing:
         listing = await self._reader.listing()
@@ -273,6 +323,20 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         _refuse_writing()
 
     async def _rm(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse_writing()
+
+    async def _rm_file(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse_writing()
+
+    async def _mkdir(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse_writing()
+
+    async def _makedirs(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse_writing()
+
+    def rmdir(self, path: str) -> NoReturn:
+        """Refuse: as everything that writes, with a `ReadOnlyError`."""
+        del path
         _refuse_writing()
 
 
@@ -306,17 +370,6 @@ def _source_of(
             "`Result.storage_options` gives, or {'signed_url': …}."
         )
     return ExecutionSource(Api(server), workflow, execution, partial=partial)
-
-
-def _relative(path: str) -> str:
-    return str(SignedFileSystem._strip_protocol(path)).strip("/")  # noqa: SLF001 - fsspec's name for a public hook
-
-
-def _describe(entry: Entry, asked: str) -> dict[str, Any]:
-    # zarr asks with a leading slash for what lies in the root, and cuts what it asked with off the names.
-    name = f"/{entry.path}" if asked.startswith("/") else entry.path
-    kind = "directory" if entry.size is None else "file"
-    return {"name": name, "size": entry.size or 0, "type": kind}
 
 
 def _report(callback: Any, done: int, total: int | None) -> None:

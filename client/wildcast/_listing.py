@@ -28,6 +28,8 @@ class Entry(NamedTuple):
 
     path: str
     size: int | None
+    etag: str | None = None
+    """As the store tells it of a file that nothing lists."""
 
 
 class Expected(NamedTuple):

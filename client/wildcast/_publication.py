@@ -13,13 +13,17 @@ from wildcast._errors import (
     DamagedManifestError,
     LostObjectError,
     MissingFileError,
+    NoListingError,
+    NotAFileError,
     OriginRefusedError,
     PendingFileError,
     RangeNotSatisfiableError,
+    ReadError,
+    StaleObjectError,
     TransferBrokenError,
     shown,
 )
-from wildcast._listing import Entry, Expected, Listing
+from wildcast._listing import Entry, Expected, Listing, version_of
 from wildcast._partial import OnBytes, PartialFile
 from wildcast._parts import PartedFile
 from wildcast._ranges import ByteRange
@@ -129,7 +133,7 @@ class PublicationReader:
         except RangeNotSatisfiableError:
             if expected is None:
                 raise
-            raise TransferBrokenError(f"{shown(key)} is shorter in the store than the manifest says.") from None
+            raise StaleObjectError(f"{shown(key)} is shorter in the store than the manifest says.") from None
 
     async def download(self, key: str, target: Path, on_bytes: OnBytes | None = None) -> None:
         """Write a file to `target`, whose directory exists; it appears there whole or not at all."""
@@ -150,14 +154,56 @@ class PublicationReader:
         ------
         MissingFileError
             If nothing is there.
+        NoListingError
+            If no file is there, and nothing says whether a directory is.
         """
         listing = await self.listing()
-        if listing is None or _is_reserved(key):
+        if _is_reserved(key):
             return await self._head(key)
+        if listing is None:
+            try:
+                return await self._head(key)
+            except MissingFileError:
+                raise NoListingError(
+                    f"There is no file {shown(key)}; whether files lie below it nothing says, because "
+                    f"{self._source.base} has no manifest."
+                ) from None
         entry = listing.entry(key)
         if entry is None:
             raise _missing(key)
         return entry
+
+    async def look_up(self, key: str) -> Expected:
+        """Return what a file is like: by the manifest or, without one, as the store has it now.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        """
+        await self.listing()
+        expected = self.expected(key)
+        if expected is None:
+            head = await self._head(key)
+            expected = Expected(head.size or 0, None, version_of(head.etag))
+        return expected
+
+    async def read_version(self, key: str, wanted: ByteRange, seen: Expected) -> bytes:
+        """Return a part of a file as `look_up` has seen it.
+
+        Raises
+        ------
+        StaleObjectError
+            If it has been replaced since then.
+        ReadError
+            As `read` raises them.
+        """
+        if self.expected(key) is not None:
+            return await self.read(key, wanted)
+        try:
+            return (await self._read_range(key, wanted, seen)).body
+        except StaleObjectError:
+            raise replaced(key) from None
 
     async def _head(self, key: str) -> Entry:
         if not key:
@@ -241,7 +287,7 @@ class PublicationReader:
         Raises
         ------
         MissingFileError
-            If it is known that there is no such file.
+            If it is known that there is no such file; a `NotAFileError` if it is a directory.
         PendingFileError
             If it may still come.
         """
@@ -249,8 +295,13 @@ class PublicationReader:
             return None
         found = self._listing.expected(key)
         if found is None:
-            raise _pending(key) if self._may_come(key) else _missing(key)
+            raise self._absent(key, self._listing)
         return found
+
+    def _absent(self, key: str, listing: Listing) -> ReadError:
+        if listing.is_directory(key):
+            return NotAFileError(f"{shown(key)} is a directory, and not a file.")
+        return _pending(key) if self._may_come(key) else _missing(key)
 
     def _may_come(self, key: str) -> bool:
         """Whether a file that is not there could be one that the execution has not written yet."""
@@ -335,6 +386,11 @@ def _missing(key: str) -> MissingFileError:
     return MissingFileError(f"There is no {shown(key)} in this result.")
 
 
+def replaced(key: str) -> StaleObjectError:
+    """Return the error for a file that is another one than when it was opened."""
+    return StaleObjectError(f"{shown(key)} has been replaced since it was opened; open it again.")
+
+
 def _pending(key: str) -> PendingFileError:
     return PendingFileError(
         f"{shown(key)} is not there so far, and the execution still runs: nobody can say what it will hold. Ask for "
@@ -351,4 +407,4 @@ async def _length(response: aiohttp.ClientResponse, key: str) -> Entry:
     text = response.headers.get("Content-Length", "")
     if not text.isdecimal():
         raise TransferBrokenError(f"Nothing says how long {shown(key)} is.")
-    return Entry(key, int(text))
+    return Entry(key, int(text), response.headers.get("ETag"))

@@ -206,6 +206,8 @@ class Result(ResultBase):
         ------
         MissingFileError
             If `pattern` names nothing.
+        InvalidPatternError
+            If it cannot be read.
         UnsafePathError
             If a file would be written outside `dest`.
         DiskFullError

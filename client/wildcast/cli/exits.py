@@ -8,6 +8,7 @@ from wildcast._errors import (
     DatasetError,
     ExecutionError,
     InvalidParametersError,
+    InvalidPatternError,
     InvalidUrlError,
     MissingFileError,
     NotAuthorizedError,
@@ -52,7 +53,7 @@ class ExitCode(IntEnum):
 
 
 _KINDS: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
-    ((click.UsageError, InvalidParametersError, InvalidUrlError), ExitCode.USAGE),
+    ((click.UsageError, InvalidParametersError, InvalidPatternError, InvalidUrlError), ExitCode.USAGE),
     ((UnknownWorkflowError, UnknownExecutionError, MissingFileError, DatasetError), ExitCode.NOT_FOUND),
     ((NotAuthorizedError,), ExitCode.NOT_AUTHORIZED),
     ((ServerBusyError, ServerUnavailableError, StoreUnavailableError), ExitCode.UNAVAILABLE),

@@ -83,10 +83,24 @@ def test_a_file_is_printed_as_it_is(call, name, monkeypatch):
     assert call("cat", name, "sub dir/b.bin").out == bytes(range(256)) * 10
 
 
-def test_a_directory_is_not_printed(call, name):
-    """It is no file."""
-    done = call("cat", name, "sub dir")
-    assert (done.code, done.out) == (3, b"")
+@pytest.mark.parametrize("path", ["sub dir", "sub dir/", "r.zarr", "", "/"])
+def test_a_directory_is_not_printed(call, name, path):
+    """It is said to be one."""
+    done = call("cat", name, path)
+    assert (done.code, done.out, "is a directory" in done.err) == (3, b"", True)
+
+
+@pytest.mark.parametrize("path", ["a//b", "../a.txt", "sub dir/./b.bin"])
+def test_a_path_that_is_none_is_a_sentence(call, name, path):
+    """There is no such file, and no traceback."""
+    done = call("--json", "cat", name, path)
+    assert (done.code, done.out, done.error["kind"]) == (3, b"", "MissingFileError")
+
+
+def test_a_pattern_that_is_none_is_a_sentence(call, name):
+    """It is a word of the command that is not as it has to be."""
+    done = call("--json", "get", name, "a**")
+    assert (done.code, done.error["kind"]) == (2, "InvalidPatternError")
 
 
 def test_a_dataset_is_shown(call, name):
