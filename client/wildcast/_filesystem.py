@@ -17,9 +17,9 @@ from fsspec.core import has_magic
 from wildcast._api import Api
 from wildcast._codecs import check_codecs
 from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
-from wildcast._errors import MissingFileError, NoListingError, ReadOnlyError, shown
+from wildcast._errors import DatasetError, MissingFileError, NoListingError, ReadOnlyError, shown
 from wildcast._execution_source import ExecutionSource
-from wildcast._listing import Entry, Expected, Listing
+from wildcast._listing import Entry, Expected, Listing, is_below
 from wildcast._paths import describe, file_key_of, key_of, place_of
 from wildcast._patterns import pattern_of
 from wildcast._publication import PublicationReader, replaced
@@ -30,6 +30,9 @@ from wildcast._sources import FixedSource, UrlSource
 from wildcast._transport import Transport
 from wildcast._zarr_config import raise_concurrency
 from wildcast.contract.naming import is_metadata
+
+_NAMED = 10
+"""Stores that an error names."""
 
 
 class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -167,9 +170,22 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
             expected = self._reader.expected(key)
             if listing is not None and expected is not None and listing.size(consolidated) is not None:
                 body = await self._consolidated.rebuilt(key, expected)
-        body = await self._reader.read(key) if body is None else body
+        try:
+            body = await self._reader.read(key) if body is None else body
+        except MissingFileError:
+            await self._check_store(key)
+            raise
         check_codecs(key, body)
         return body
+
+    async def _check_store(self, key: str) -> None:
+        """Raise, with the names of the stores that there are, if metadata were looked for where no store is."""
+        directory, listing = key.rpartition("/")[0], self._reader.known
+        stores = [] if listing is None else await asyncio.to_thread(listing.stores)
+        if stores and not any(is_below(directory, store) for store in stores):
+            there = ", ".join(map(shown, stores[:_NAMED])) + (", …" if len(stores) > _NAMED else "")
+            where = f"at {shown(directory)}" if directory else "in the root"
+            raise DatasetError(f"There is no zarr store {where} of this result; give the path of one: {there}.")
 
     async def _range(self, key: str, start: int, end: int | None) -> ByteRange | None:
         if end is not None and (start < 0 or end < 0):

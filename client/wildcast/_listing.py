@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Self
 
 from wildcast.contract.manifest import FileRow, ManifestError
+from wildcast.contract.naming import is_metadata
 
 _AFTER_SLASH = chr(ord("/") + 1)
 _CRC_BYTES = 8
@@ -112,6 +113,14 @@ class Listing:
         first, last = self._bounds(path)
         return first < last
 
+    def stores(self) -> list[str]:
+        """Return the directories that are zarr stores, and lie in no other one."""
+        found: dict[str, None] = {}
+        for directory in sorted({path.rpartition("/")[0] for path in self._paths if is_metadata(path)}):
+            if found.keys().isdisjoint(_above(directory)):
+                found[directory] = None
+        return list(found)
+
     def may_grow_by(self, path: str) -> bool:
         """Whether `path`, which is not listed, could be there once the rest of a zarr store is."""
         directory, _, name = path.rpartition("/")
@@ -149,6 +158,20 @@ class Listing:
             return 0, len(self._paths)
         first = bisect_left(self._paths, f"{path}/")
         return first, bisect_left(self._paths, path + _AFTER_SLASH, first)
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether `path` is the directory or lies in it."""
+    return not directory or path == directory or path.startswith(f"{directory}/")
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield every directory that `path` lies in, from the publication itself on."""
+    yield ""
+    position = path.find("/")
+    while position >= 0:
+        yield path[:position]
+        position = path.find("/", position + 1)
 
 
 def version_of(etag: str | None) -> int:
