@@ -316,7 +316,7 @@ class DiskFullError(WildcastError, OSError):
 
 
 class InvalidUrlError(WildcastError, ValueError):
-    """A URL that is neither the API's nor a wildcard signed one."""
+    """A URL that is neither the API's nor a wildcard signed one, or does not name the result that it is for."""
 
 
 def shown(path: str) -> str:

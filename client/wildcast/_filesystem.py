@@ -9,21 +9,22 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from fsspec.asyn import AsyncFileSystem, sync
+from fsspec.asyn import sync
 from fsspec.core import has_magic
 
 from wildcast._api import Api
 from wildcast._codecs import check_codecs
 from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
-from wildcast._errors import DatasetError, MissingFileError, NoListingError, ReadOnlyError, shown
+from wildcast._errors import DatasetError, MissingFileError, NoListingError, shown
 from wildcast._execution_source import ExecutionSource
 from wildcast._listing import Entry, Expected, Listing, is_below
-from wildcast._paths import describe, file_key_of, key_of, place_of
+from wildcast._paths import check_cached, check_named, describe, file_key_of, key_of, place_of, url_of
 from wildcast._patterns import pattern_of
 from wildcast._publication import PublicationReader, replaced
 from wildcast._ranges import ByteRange
+from wildcast._read_only import ReadOnlyFileSystem, refuse_writing
 from wildcast._retry import Retry
 from wildcast._signed_file import BLOCK, SignedFile
 from wildcast._sources import FixedSource, UrlSource
@@ -35,7 +36,7 @@ _NAMED = 10
 """Stores that an error names."""
 
 
-class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no types
+class SignedFileSystem(ReadOnlyFileSystem):
     """The files of one publication, read through a CDN by a wildcard signed URL.
 
     The synchronous methods run on fsspec's own event loop; the asynchronous ones, with a leading underscore, on
@@ -46,8 +47,9 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     error. Without a manifest only a 404 means that a file is missing, and that only as long as what was read before is
     still there; and nothing can be listed.
 
-    By URL, as ``wildcast://<path>``, the parameters are the ``storage_options``. Making a filesystem asks nobody for
-    anything: the first read does.
+    By URL, as ``wildcast://<path>``, the parameters are the ``storage_options``. ``wildcast://<name>/<path>`` names the
+    publication as well, by its execution; `Result.url` gives it, and caches of fsspec's take no other. Making a
+    filesystem asks nobody for anything: the first read does.
 
     Parameters
     ----------
@@ -134,22 +136,43 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
 
     @property
     def _fs_token(self) -> str:
-        # Of the name alone, so that dask's names for a task stay the same when the URL is renewed.
-        return hashlib.sha256(f"wildcast {self._source.name}".encode()).hexdigest()
+        # Of the name alone, so that dask's names for a task stay the same when the URL is renewed. What is partial has
+        # other values each time that it is asked for.
+        own = self._identity if self._source.storage_options.get("partial") else ""
+        return hashlib.sha256(f"wildcast {self._source.name} {own}".encode()).hexdigest()
 
     @property
     def fsid(self) -> str:
         """A name for this publication that is the same in every process."""
         return f"wildcast_{self._fs_token[:32]}"
 
-    def _key(self, path: str) -> str:
-        return key_of(self._strip_protocol(path))
+    def unstrip_protocol(self, name: str) -> str:
+        """Return the URL of a path; it names the publication as well, as fsspec's caches need it."""
+        self._source.prepare()
+        return url_of(key_of(self._strip_protocol(name), self._source.label), self._source.label)
 
-    def _file_key(self, path: str) -> str:
-        return file_key_of(self._strip_protocol(path))
+    def ukey(self, path: str) -> str:
+        """Return what tells this file, of this publication and as it is now, from all others."""
+        told = f"{self._source.name} {self.info(path)} {self._source.base}"
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def checksum(self, path: str) -> int:
+        """Return `ukey` as a number."""
+        return int(self.ukey(path), 16)
+
+    async def _key(self, path: str) -> str:
+        await self._reader.prepare()
+        return key_of(self._strip_protocol(path), self._source.label)
+
+    async def _file_key(self, path: str) -> str:
+        await self._reader.prepare()
+        return file_key_of(self._strip_protocol(path), self._source.label)
+
+    def _describe(self, entry: Entry, asked: str) -> dict[str, Any]:
+        return describe(entry, self._strip_protocol(asked), self._source.label)
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        key = self._file_key(path)
+        key = await self._file_key(path)
         raise_concurrency()
         if is_metadata(key):
             whole = await self._metadata(key)
@@ -195,7 +218,8 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         return None if end is not None and start >= end else ByteRange(start, end)
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = None, **_: Any) -> None:
-        key, target = self._key(rpath), Path(lpath)
+        key, target = await self._key(rpath), Path(lpath)
+        check_cached(self._strip_protocol(rpath), target, self._source)
         known = self._reader.known
         if not key or (known is not None and known.is_directory(key)):
             await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
@@ -225,9 +249,10 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         if not has_magic(name):
             return True
         try:
-            return (await self._reader.entry(self._key(name))).path == self._key(name)
+            await self._reader.entry(await self._key(name))
         except (MissingFileError, NoListingError):
             return False
+        return True
 
     async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> Any:
         # Of one file fsspec's own way depends on whether its name looks like a pattern, and on a slash in it.
@@ -237,22 +262,27 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> SignedFile:
         if mode != "rb":
-            _refuse_writing()
-        seen = sync(self.loop, self._look_up, path)
-        if options.pop("size", None) not in (None, seen.size):
+            refuse_writing()
+        key, seen = sync(self.loop, self._look_up, path)
+        size = options.pop("size", seen.size)
+        if size is None:
+            # So fsspec's block cache asks for a file that it has not kept yet.
+            check_named(self._strip_protocol(path), self._source)
+        elif size != seen.size:
             raise replaced(path)  # Since it was pickled, or since a cache has begun to keep it.
         options.setdefault("cache_type", "blockcache")
-        found = describe(Entry(self._key(path), seen.size), path)
+        found = self._describe(Entry(key, seen.size), path)
         details = {**found, "publication": self.fsid, "version": seen.version}
-        fetch = functools.partial(sync, self.loop, self._cat_version, path, seen)
+        fetch = functools.partial(sync, self.loop, self._cat_version, key, seen)
         return SignedFile(self, path, mode, block_size or BLOCK, details=details, fetch=fetch, **options)
 
-    async def _look_up(self, path: str) -> Expected:
-        return await self._reader.look_up(self._file_key(path))
+    async def _look_up(self, path: str) -> tuple[str, Expected]:
+        key = await self._file_key(path)
+        return key, await self._reader.look_up(key)
 
-    async def _cat_version(self, path: str, seen: Expected, start: int, end: int) -> bytes:
+    async def _cat_version(self, key: str, seen: Expected, start: int, end: int) -> bytes:
         """Return a part of a file that was opened."""
-        key, end = self._file_key(path), min(end, seen.size)
+        end = min(end, seen.size)
         if start >= end:
             return b""
         if not is_metadata(key):
@@ -263,7 +293,7 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         return whole[start:end]
 
     async def _info(self, path: str, **_: Any) -> dict[str, Any]:
-        return describe(await self._reader.entry(self._key(path)), path)
+        return self._describe(await self._reader.entry(await self._key(path)), path)
 
     async def _exists(self, path: str, **_: Any) -> bool:
         try:
@@ -287,12 +317,12 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
             return False
 
     async def _ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        key, listing = self._key(path), await self._listing()
+        key, listing = await self._key(path), await self._listing()
         entry = listing.entry(key)
         if entry is None:
             raise MissingFileError(f"There is no {shown(key)} in this result.")
         entries = listing.children(key) if entry.size is None else [entry]
-        described = [describe(child, path) for child in entries]
+        described = [self._describe(child, path) for child in entries]
         return described if detail else [info["name"] for info in described]
 
     async def _walk(
@@ -309,7 +339,7 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **options: Any) -> Any:
         listing, is_detailed = await self._listing(), options.get("detail")
         try:
-            entry = listing.entry(self._key(path))
+            entry = listing.entry(await self._key(path))
         except MissingFileError:
             entry = None
         if entry is None:
@@ -317,7 +347,8 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         if maxdepth is not None or withdirs:
             return await super()._find(path, maxdepth, withdirs, **options)
         entries = listing.below(entry.path) if entry.size is None else [entry]
-        infos = {info["name"]: info for info in (describe(entry, "") for entry in entries)}
+        asked = self._strip_protocol(path).strip("/")
+        infos = {info["name"]: info for info in (self._describe(entry, asked) for entry in entries)}
         return infos if is_detailed else list(infos)
 
     async def _listing(self) -> Listing:
@@ -328,32 +359,6 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
                 "by its path, with consolidated metadata."
             )
         return listing
-
-    async def _pipe_file(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    async def _put_file(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    async def _cp_file(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    async def _rm(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    async def _rm_file(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    async def _mkdir(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    async def _makedirs(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    def rmdir(self, path: str) -> NoReturn:
-        """Refuse: as everything that writes, with a `ReadOnlyError`."""
-        del path
-        _refuse_writing()
 
 
 _here: weakref.WeakValueDictionary[str, SignedFileSystem] = weakref.WeakValueDictionary()
@@ -392,7 +397,3 @@ def _report(callback: Any, done: int, total: int | None) -> None:
     if callback is not None:
         callback.set_size(total)
         callback.absolute_update(done)
-
-
-def _refuse_writing() -> NoReturn:
-    raise ReadOnlyError("Results are read, never written; copy them elsewhere to change them.")

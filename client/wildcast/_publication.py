@@ -74,6 +74,10 @@ class PublicationReader:
         """The listing, if it has been needed before."""
         return self._listing
 
+    async def prepare(self) -> None:
+        """Have the source know where the files are."""
+        await self._transport.prepare()
+
     async def known_listing(self) -> Listing | None:
         """Return the files as the first read must know them: None where nothing tells them, and reading may go on."""
         await self._settle()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wildcast._api import Api, listed_files
 from wildcast._errors import DatasetError, MissingFileError, shown
 from wildcast._execution_source import source_of
+from wildcast._paths import url_of
 from wildcast._retry import Retry
 from wildcast._sources import UrlSource
 from wildcast.contract.manifest import Dataset
@@ -138,6 +139,14 @@ class ResultBase:
         from zarr.storage import FsspecStore
 
         return FsspecStore(self.fs, read_only=True, path=self._relative(path.strip("/")))
+
+    def url(self, path: str = "") -> str:
+        """Return the URL ``wildcast://<name>/<path>`` of a file or directory, which holds no secret.
+
+        It opens with `storage_options`. It names the result, by its execution, so that fsspec's caches tell the files
+        of several results apart: ``simplecache::`` before it, with one ``cache_storage`` for all of them.
+        """
+        return url_of(self._relative(path.strip("/")), self._source.label)
 
     def storage_options(self, *, signed: bool = False) -> dict[str, Any]:
         """Return what opens the result by URL elsewhere: ``xr.open_zarr("wildcast://a.zarr", storage_options=…)``.

@@ -1,6 +1,7 @@
 """Where a filesystem's URL comes from, and how it stays fresh."""
 
 import contextlib
+import hashlib
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -17,7 +18,7 @@ from wildcast._errors import (
     UnsupportedError,
     WildcastError,
 )
-from wildcast.contract.naming import quote_key
+from wildcast.contract.naming import is_publication, quote_key
 from wildcast.contract.policy import SignedUrl, parse_signed_url
 from wildcast.contract.wire import ResultMetadata
 
@@ -50,6 +51,12 @@ class UrlSource(ABC):
     def name(self) -> str:
         """A name for the publication without signature, known without asking anybody."""
         return self.base
+
+    @property
+    def label(self) -> str:
+        """A short name for the publication that no other one has; known once `is_ready`."""
+        last = self.base.rpartition("/")[2]
+        return last if is_publication(last) else hashlib.sha256(self.base.encode()).hexdigest()[:16]
 
     @property
     def is_ready(self) -> bool:

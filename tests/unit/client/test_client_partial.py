@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 
+import fsspec
 import numpy as np
 import pytest
 import xarray as xr
@@ -166,6 +167,26 @@ def test_a_partial_result_is_named(running, fill_missing):
     else:
         with pytest.raises(wildcast.PendingFileError):
             array[4:]
+
+
+def test_a_partial_result_is_told_from_later_ones(running, server):
+    """What dask has computed of one is not taken for a task of the next one, or of the whole; a copy is the same."""
+    execution = running()
+    results = [execution.partial_result(fill_missing=True) for _ in range(2)]
+    server.statuses = ["completed"]
+    tokens = [result.fs._fs_token for result in (*results, execution.result(), execution.result())]
+    assert len(set(tokens[:3])) == 3
+    assert tokens[2] == tokens[3]
+    assert pickle.loads(pickle.dumps(results[0].fs))._fs_token == tokens[0]  # noqa: S301 - our own bytes
+
+
+def test_a_partial_result_is_in_no_cache(running, tmp_path):
+    """Its metadata change until the end, and a cache would keep them for the whole result as well."""
+    result = running().partial_result()
+    cached = fsspec.filesystem("simplecache", fs=result.fs, cache_storage=str(tmp_path / "cache"))
+    for path in ("a.zarr/zarr.json", result.url("a.zarr/zarr.json")):
+        with pytest.raises(wildcast.ReadError, match="still runs"):
+            cached.cat(path)
 
 
 def test_an_execution_without_anything_so_far_is_said(server, monkeypatch):
