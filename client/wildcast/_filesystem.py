@@ -14,20 +14,22 @@ from typing import Any
 from fsspec.asyn import sync
 from fsspec.core import has_magic
 
+from wildcast._absent import missing, replaced
 from wildcast._api import Api
 from wildcast._codecs import check_codecs
 from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
 from wildcast._errors import DatasetError, MissingFileError, NoListingError, shown
 from wildcast._execution_source import ExecutionSource
+from wildcast._fixed_source import FixedSource
 from wildcast._listing import Entry, Expected, Listing, is_below
 from wildcast._paths import check_cached, check_named, describe, file_key_of, key_of, place_of, url_of
 from wildcast._patterns import pattern_of
-from wildcast._publication import PublicationReader, replaced
+from wildcast._publication import PublicationReader
 from wildcast._ranges import ByteRange
 from wildcast._read_only import ReadOnlyFileSystem, refuse_writing
 from wildcast._retry import Retry
 from wildcast._signed_file import BLOCK, SignedFile
-from wildcast._sources import FixedSource, UrlSource
+from wildcast._sources import UrlSource
 from wildcast._transport import Transport
 from wildcast._zarr_config import raise_concurrency
 from wildcast.contract.naming import is_metadata
@@ -54,7 +56,8 @@ class SignedFileSystem(ReadOnlyFileSystem):
     Parameters
     ----------
     source
-        A wildcard signed URL ``<base>/*?<query>``, or an object that renews one.
+        A wildcard signed URL ``<base>/*?<query>``, or an object that renews one. That of a directory of a publication
+        covers no manifest, unless it brings it along (`Result.sign`): then an `UnlistedWarning` says so.
     signed_url
         The same URL, as storage option; a secret until it ends, which is when reading does.
     server, workflow, execution
@@ -320,7 +323,7 @@ class SignedFileSystem(ReadOnlyFileSystem):
         key, listing = await self._key(path), await self._listing()
         entry = listing.entry(key)
         if entry is None:
-            raise MissingFileError(f"There is no {shown(key)} in this result.")
+            raise missing(key)
         entries = listing.children(key) if entry.size is None else [entry]
         described = [self._describe(child, path) for child in entries]
         return described if detail else [info["name"] for info in described]

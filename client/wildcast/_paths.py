@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from wildcast._errors import InvalidUrlError, MissingFileError, NotAFileError, ReadError, harmless, shown
+from wildcast._absent import not_a_file
+from wildcast._errors import InvalidUrlError, MissingFileError, ReadError, harmless, shown
 from wildcast._listing import Entry, is_below
 from wildcast._sources import UrlSource
 from wildcast.contract.naming import InvalidPathError, check_key
@@ -39,7 +40,7 @@ def file_key_of(path: str, label: str) -> str:
     """Return the key of a file; raises as `key_of`, and a `NotAFileError` for the publication itself."""
     key = key_of(path, label)
     if not key:
-        raise NotAFileError("The result itself is a directory, and not a file.")
+        raise not_a_file(key)
     return key
 
 

@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
+from msgspec.structs import replace
 
+from wildcast._absent import missing, not_a_file, pending, replaced
 from wildcast._errors import (
     DamagedManifestError,
     LostObjectError,
     MissingFileError,
     NoListingError,
-    NotAFileError,
     OriginRefusedError,
-    PendingFileError,
     RangeNotSatisfiableError,
     ReadError,
     StaleObjectError,
@@ -174,7 +174,7 @@ class PublicationReader:
                 ) from None
         entry = listing.entry(key)
         if entry is None:
-            raise _missing(key)
+            raise missing(key)
         return entry
 
     async def look_up(self, key: str) -> Expected:
@@ -263,7 +263,9 @@ class PublicationReader:
             data = await asyncio.to_thread(self._source.manifest) if self._source.is_api else None
             if data is None:
                 answer = await self._transport.request(
-                    MANIFEST_PATH, lambda response: receive_whole(response, MANIFEST_PATH, None)
+                    MANIFEST_PATH,
+                    lambda response: receive_whole(response, MANIFEST_PATH, None),
+                    link=self._source.manifest_link,
                 )
                 data = answer.body
         except MissingFileError:
@@ -273,7 +275,7 @@ class PublicationReader:
                 raise
             return await self._ask_api()
         try:
-            return await asyncio.to_thread(_decode, data)
+            return await asyncio.to_thread(_decode, data, self._source.directory)
         except ManifestError as error:
             raise DamagedManifestError(f"{self._source.base} has a manifest that cannot be used: {error}.") from error
 
@@ -304,8 +306,8 @@ class PublicationReader:
 
     def _absent(self, key: str, listing: Listing) -> ReadError:
         if listing.is_directory(key):
-            return NotAFileError(f"{shown(key)} is a directory, and not a file.")
-        return _pending(key) if self._may_come(key) else _missing(key)
+            return not_a_file(key)
+        return pending(key) if self._may_come(key) else missing(key)
 
     def _may_come(self, key: str) -> bool:
         """Whether a file that is not there could be one that the execution has not written yet."""
@@ -338,7 +340,7 @@ class PublicationReader:
         if listing is None:
             await self._check_still_there(missed)
             if self._may_come(key):
-                raise _pending(key)
+                raise pending(key)
         elif listing.size(key) is not None:
             raise LostObjectError(
                 f"{shown(key)} is part of this publication, but the store does not have it any more; "
@@ -366,8 +368,13 @@ class PublicationReader:
             self._witnessed = began
 
 
-def _decode(data: bytes) -> Listing:
-    return Listing.of_rows(decode_manifest(data).rows)
+def _decode(data: bytes, directory: str) -> Listing:
+    rows = decode_manifest(data).rows
+    if not directory:
+        return Listing.of_rows(rows)
+    start = f"{directory}/"
+    below = (row for row in rows if row.path.startswith(start))
+    return Listing.of_rows(replace(row, path=row.path.removeprefix(start)) for row in below)
 
 
 def _checked(receive: Receive[Answer], expected: Expected | None) -> Receive[Answer]:
@@ -384,22 +391,6 @@ def _checked(receive: Receive[Answer], expected: Expected | None) -> Receive[Ans
 
 async def _nothing(_response: aiohttp.ClientResponse) -> None:
     """Leave the body: that there is one says enough."""
-
-
-def _missing(key: str) -> MissingFileError:
-    return MissingFileError(f"There is no {shown(key)} in this result.")
-
-
-def replaced(key: str) -> StaleObjectError:
-    """Return the error for a file that is another one than when it was opened."""
-    return StaleObjectError(f"{shown(key)} has been replaced since it was opened; open it again.")
-
-
-def _pending(key: str) -> PendingFileError:
-    return PendingFileError(
-        f"{shown(key)} is not there so far, and the execution still runs: nobody can say what it will hold. Ask for "
-        "the partial result again later, or with fill_missing=True for fill values in the place of what is not there."
-    )
 
 
 def _is_reserved(key: str) -> bool:

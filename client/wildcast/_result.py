@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wildcast._download import target_below
 from wildcast._errors import UnsupportedError
+from wildcast._fixed_source import with_manifest
 from wildcast._opening import check_dask, concatenate, open_dataset, open_datatree, open_many
 from wildcast._progress import Progress
 from wildcast._result_base import ResultBase, find_datasets, member_names
-from wildcast.contract.naming import quote_key
+from wildcast.contract.naming import MANIFEST_PATH, quote_key
 from wildcast.contract.wire import SignedAnswer
 
 if TYPE_CHECKING:
@@ -45,10 +46,14 @@ class Result(ResultBase):
     def sign(self, path: str | None = None, expires_in: float | None = None, ip: str | None = None) -> str:
         """Ask the API for a URL of one file, of a directory, or of the result; it is a secret until it ends.
 
+        The signature of a directory does not cover the manifest, by which a reader tells a lost file from a gap. So its
+        URL brings along one of the manifest, behind ``#manifest=``; servers never see it. It shows the names, sizes and
+        checksums of all files of the result. Without it the URL opens as well, with an `UnlistedWarning`.
+
         Parameters
         ----------
         path
-            One of `paths`, or a directory, whose URL ends with a star; None for the result.
+            One of `paths`, or a directory, whose URL has a star in the place of a path; None for the result.
         expires_in
             Seconds until it ends; as long as the server signs for if None.
         ip
@@ -72,8 +77,13 @@ class Result(ResultBase):
             # Earth2Studio's server: the wildcard URL covers each file, for as long as it lasts.
             if relative is None or expires_in is not None or ip is not None or self.signed_url is None:
                 raise
-            return self.signed_url.replace("/*?", f"/{quote_key(relative)}?", 1)
-        return signed.url or ""
+            below = "" if relative in self.paths else "/*"
+            return self.signed_url.replace("/*?", f"/{quote_key(relative)}{below}?", 1)
+        url = signed.url or ""
+        if relative and url.partition("?")[0].endswith("/*"):
+            manifest = self._signed(path=MANIFEST_PATH, expires_in=expires_in, ip=ip)
+            return with_manifest(url, manifest.url or "")
+        return url
 
     def cookies(self, expires_in: float | None = None, ip: str | None = None) -> dict[str, str]:
         """Ask the API for CloudFront's signed cookies, by which plain tools read a whole result.

@@ -91,6 +91,16 @@ class UrlSource(ABC):
         """Whether these are the files that were there while the execution still ran."""
         return False
 
+    @property
+    def directory(self) -> str:
+        """Where in its publication these files lie; empty for all of it."""
+        return ""
+
+    @property
+    def manifest_link(self) -> SignedUrl | None:
+        """The publication's URL for its manifest, if that is not read as all other files."""
+        return None
+
     def is_due(self) -> bool:
         """Whether the URL should be renewed now."""
         return False
@@ -117,33 +127,6 @@ class UrlSource(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base})"
-
-
-class FixedSource(UrlSource):
-    """A wildcard signed URL that somebody handed over; it is pickled whole, because that is all there is.
-
-    Parameters
-    ----------
-    signed_url
-        ``<base>/*?<query>``.
-
-    Raises
-    ------
-    InvalidUrlError
-        If it is no such URL.
-    """
-
-    def __init__(self, signed_url: str) -> None:
-        self._url = parse(signed_url)
-
-    @property
-    def base(self) -> str:
-        """The prefix's URL."""
-        return self._url.base
-
-    def current(self) -> SignedUrl:
-        """Return the URL."""
-        return self._url
 
 
 class ApiSource(UrlSource):

@@ -87,11 +87,18 @@ class Transport:
         self._renewing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     async def request(
-        self, path: str, receive: Receive[T], *, method: str = "GET", headers: Callable[[], Mapping[str, str]] = dict
+        self,
+        path: str,
+        receive: Receive[T],
+        *,
+        method: str = "GET",
+        headers: Callable[[], Mapping[str, str]] = dict,
+        link: SignedUrl | None = None,
     ) -> T:
         """Request one file and hand its answer to `receive`, which is called for 200 and 206 only.
 
-        `headers` is asked before each attempt, so that a download can go on where it was broken off.
+        `headers` is asked before each attempt, so that a download can go on where it was broken off. `link` is used in
+        the place of the source's, and nobody renews it.
 
         Raises
         ------
@@ -100,11 +107,12 @@ class Transport:
         """
         failures, renewed = 0, False
         while True:
-            link = await self._fresh_link()
+            current = link or await self._fresh_link()
             try:
-                return await self._attempt(link, path, receive, method, dict(headers()))
+                return await self._attempt(current, path, receive, method, dict(headers()))
             except AccessRefusedError as refusal:
-                if renewed or isinstance(refusal, OriginRefusedError) or not await self._renew_after(refusal, link):
+                is_final = renewed or link is not None or isinstance(refusal, OriginRefusedError)
+                if is_final or not await self._renew_after(refusal, current):
                     raise
                 renewed = True
             except (StoreUnavailableError, TransferBrokenError) as error:

@@ -61,6 +61,7 @@ EXPORTED = [
     "UnexpectedAnswerError",
     "UnknownExecutionError",
     "UnknownWorkflowError",
+    "UnlistedWarning",
     "UnsafeDataError",
     "UnsafePathError",
     "UnsupportedError",

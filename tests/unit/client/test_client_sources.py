@@ -17,9 +17,10 @@ from starlette.routing import Route
 
 import wildcast
 from wildcast._api import Api
+from wildcast._fixed_source import FixedSource
 from wildcast._retry import LONGEST_RETRY_AFTER, Retry, parse_retry_after
 from wildcast._sessions import proxy_for
-from wildcast._sources import ApiSource, FixedSource, link_of, parse
+from wildcast._sources import ApiSource, link_of, parse
 from wildcast.contract.wire import ResultMetadata
 
 TOKEN = "canary-token"
