@@ -157,6 +157,9 @@ class Result(ResultBase):
     def open_ensemble(self, names: Iterable[str] | None = None, dim: str = "member", **kwargs: Any) -> "xr.Dataset":
         """Open several datasets of the same form as one, along a new dimension, lazily with dask.
 
+        They have the same variables, of the same types and units, on the same indexes. Other coordinates are read and
+        compared: those that differ, as the time of each run may, lie along the new dimension as well.
+
         Parameters
         ----------
         names
@@ -174,13 +177,18 @@ class Result(ResultBase):
         ImportError
             If dask is not installed.
         ValueError
-            If their coordinates differ.
+            If they are not of the same form, or have such a dimension already.
         """
         check_dask()
         if not self.datasets:
             self._dataset(None)
         datasets = self.open_datasets(names, **{"chunks": "auto", **kwargs})
-        return concatenate(datasets, member_names(datasets), dim)
+        try:
+            return concatenate(datasets, member_names(datasets), dim)
+        except ValueError:
+            for dataset in datasets.values():
+                dataset.close()
+            raise
 
     def download(
         self,
