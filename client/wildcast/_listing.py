@@ -43,6 +43,11 @@ class Expected(NamedTuple):
     version: int = 0
     """`version_of` its ETag; 0 where it is not known."""
 
+    @property
+    def tells_version(self) -> bool:
+        """Whether more than the size is known."""
+        return self.crc is not None or self.version != 0
+
 
 class Listing:
     """Files in the order of their paths, and the directories that these imply.

@@ -27,7 +27,7 @@ from wildcast._listing import Entry, Expected, Listing, version_of
 from wildcast._partial import OnBytes, PartialFile
 from wildcast._parts import PartedFile
 from wildcast._ranges import ByteRange
-from wildcast._receive import Answer, receive_range, receive_whole
+from wildcast._receive import Answer, check_size, receive_range, receive_whole
 from wildcast._sources import UrlSource
 from wildcast._transport import Receive, T, Transport
 from wildcast.contract.manifest import ManifestError, decode_manifest
@@ -187,10 +187,13 @@ class PublicationReader:
         """
         await self.listing()
         expected = self.expected(key)
-        if expected is None:
-            head = await self._head(key)
-            expected = Expected(head.size or 0, None, version_of(head.etag))
-        return expected
+        if expected is not None and (expected.tells_version or self._source.is_api):
+            return expected
+        head = await self._head(key)
+        size = head.size or 0
+        if expected is not None:
+            check_size(key, size, expected)
+        return Expected(size, None, version_of(head.etag))
 
     async def read_version(self, key: str, wanted: ByteRange, seen: Expected) -> bytes:
         """Return a part of a file as `look_up` has seen it.
@@ -202,7 +205,8 @@ class PublicationReader:
         ReadError
             As `read` raises them.
         """
-        if self.expected(key) is not None:
+        expected = self.expected(key)
+        if expected is not None and expected.tells_version:
             return await self.read(key, wanted)
         try:
             return (await self._read_range(key, wanted, seen)).body

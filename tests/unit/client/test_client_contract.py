@@ -179,6 +179,19 @@ def test_an_open_file_does_not_become_another_one(opened, now):
     assert file.read() == OLD
 
 
+def test_an_open_file_of_a_server_without_manifests_is_held_to_its_etag(server):
+    """Where the API tells sizes alone, the store is asked for the rest."""
+    server.cdn.objects["f"] = OLD
+    file, later = server.result().fs.open("f", block_size=BLOCK), server.result()
+    assert file.read(10) == OLD[:10]
+    server.cdn.objects["f"] = NEW
+    with pytest.raises(wildcast.StaleObjectError, match="replaced since it was opened"):
+        file.read()
+    server.cdn.objects["f"] = NEW[:-1]
+    with pytest.raises(wildcast.StaleObjectError):
+        later.fs.open("f")
+
+
 def test_a_store_without_etags_tells_at_least_the_size(opened):
     """A file that is cut off while it is open does not just end earlier."""
     file, cdn = opened

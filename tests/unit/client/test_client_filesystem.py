@@ -254,6 +254,21 @@ def test_a_wrong_416_is_not_taken_for_an_empty_file(cdn, bounds):
     assert "not satisfiable" not in str(caught.value)
 
 
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("bounds", [(50, 60), (50, None)])
+def test_a_page_in_the_place_of_a_part_is_not_empty(cdn, chunked, bounds):
+    """A whole answer that ends before the part is an error, of which nothing is cut out."""
+
+    async def page():
+        yield b"<html>"
+
+    answer = {True: lambda: StreamingResponse(page()), False: lambda: Response(b"<html>")}[chunked]
+    cdn.fault = lambda path, _: answer() if path == "a.bin" else None
+    with pytest.raises(wildcast.RangeNotSatisfiableError) as caught:
+        cdn.fs().cat_file("a.bin", *bounds)
+    assert "not satisfiable" not in str(caught.value)
+
+
 def test_a_path_cannot_smuggle_words_into_an_error(cdn):
     """A file whose name holds zarr's words does not make a refusal read as empty."""
     cdn.fault = lambda *_: Response("no", 403)
