@@ -19,7 +19,6 @@ from api_client.exceptions import (
 )
 from wildcast._problems import parse_problem
 from wildcast._waiting import naming
-from wildcast.contract.naming import InvalidPathError
 
 LONGEST_TEXT = 300
 """Characters of an error's body that are shown where it is no JSON; what is longer is a page for a browser."""
@@ -42,9 +41,7 @@ def translated() -> Iterator[None]:
     except wildcast.ApiError as error:
         # Without the advice, which names methods of another client.
         raise _of_status(error.status, error.said, error.details) from error
-    except InvalidPathError as error:
-        raise BadRequestError(str(error)) from error
-    except wildcast.WildcastError as error:
+    except (wildcast.WildcastError, httpx.HTTPError) as error:
         raise Earth2StudioAPIError(str(error)) from error
 
 

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
         ExecutionFailedError,
         IdempotencyConflictError,
         InvalidParametersError,
+        InvalidPatternError,
         InvalidUrlError,
         LostObjectError,
         MissingFileError,
         NoListingError,
+        NotAFileError,
         NotAuthorizedError,
         OriginRefusedError,
+        PendingFileError,
         RangeNotSatisfiableError,
         ReadError,
         ReadOnlyError,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from wildcast._events import EndEvent, Event, ProgressEvent, StatusEvent, UploadEvent
     from wildcast._execution import Execution
     from wildcast._filesystem import SignedFileSystem
+    from wildcast._fixed_source import UnlistedWarning
     from wildcast._mappers import create_cloudfront_mapper, get_mapper
     from wildcast._opening import SmallChunksWarning
     from wildcast._result import AsyncResult, Result
@@ -79,12 +83,15 @@ __all__ = [
     "ExecutionStatus",
     "IdempotencyConflictError",
     "InvalidParametersError",
+    "InvalidPatternError",
     "InvalidUrlError",
     "LostObjectError",
     "MissingFileError",
     "NoListingError",
+    "NotAFileError",
     "NotAuthorizedError",
     "OriginRefusedError",
+    "PendingFileError",
     "ProgressEvent",
     "RangeNotSatisfiableError",
     "ReadError",
@@ -104,6 +111,7 @@ __all__ = [
     "UnexpectedAnswerError",
     "UnknownExecutionError",
     "UnknownWorkflowError",
+    "UnlistedWarning",
     "UnsafeDataError",
     "UnsafePathError",
     "UnsupportedError",
@@ -129,6 +137,7 @@ _MODULES = {
     "Result": "wildcast._result",
     "SmallChunksWarning": "wildcast._opening",
     "SignedFileSystem": "wildcast._filesystem",
+    "UnlistedWarning": "wildcast._fixed_source",
     "StatusEvent": "wildcast._events",
     "UploadEvent": "wildcast._events",
     "__version__": "wildcast._version",

@@ -65,21 +65,23 @@ class Api(Endpoint):
         """Return where an execution stands."""
         return self._asked(_calls.status(Target(workflow, execution_id)))
 
-    def results(self, workflow: str, execution_id: str, *, listed: bool = True) -> ResultMetadata:
+    def results(
+        self, workflow: str, execution_id: str, *, listed: bool = True, partial_too: bool = False
+    ) -> ResultMetadata:
         """Return what an execution has published, with a URL signed now; not `listed`, its files may be left out.
 
         Raises
         ------
         ResultsPendingError
-            If it has not ended.
+            If it has not ended; `partial_too`, if nothing of it is there.
         ApiError
             If there are no results, or no answer.
         """
-        return self._asked(_calls.results(Target(workflow, execution_id), listed=listed))
+        return self._asked(_calls.results(Target(workflow, execution_id), listed=listed, partial_too=partial_too))
 
-    def listing(self, workflow: str, execution_id: str) -> dict[str, int] | None:
+    def listing(self, workflow: str, execution_id: str, *, partial_too: bool = False) -> dict[str, int] | None:
         """Return the files of a result and their sizes in bytes; None if it lists none, or not all."""
-        return listed_files(self.results(workflow, execution_id))
+        return listed_files(self.results(workflow, execution_id, partial_too=partial_too))
 
     def sign(
         self,

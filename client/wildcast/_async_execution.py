@@ -52,12 +52,12 @@ class AsyncExecution(ExecutionCore[AsyncApi]):
         """Return the result of an execution that has completed; as `Execution.result`."""
         return self._result(await self._api.run(self._reading()))
 
-    async def partial_result(self) -> AsyncResult:
+    async def partial_result(self, *, fill_missing: bool = False) -> AsyncResult:
         """Return what is stored and verified so far; as `Execution.partial_result`."""
-        return self._result(await self._api.run(self._reading(partial_too=True)))
+        return self._result(await self._api.run(self._reading(partial_too=True)), fill_missing=fill_missing)
 
-    def _result(self, metadata: ResultMetadata) -> AsyncResult:
-        return AsyncResult(self._api.blocking, self.workflow, metadata)
+    def _result(self, metadata: ResultMetadata, *, fill_missing: bool = False) -> AsyncResult:
+        return AsyncResult(self._api.blocking, self.workflow, metadata, fill_missing=fill_missing)
 
     async def cancel(self) -> StatusAnswer:
         """Cancel it; as `Execution.cancel`."""

@@ -2,20 +2,18 @@
 
 import asyncio
 import os
-import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from fsspec.utils import glob_translate
-
 from wildcast._disk import in_thread
 from wildcast._download import Destination, check_no_directory
 from wildcast._errors import DiskFullError, MissingFileError, NoListingError, shown
 from wildcast._listing import Entry, Expected, Listing
 from wildcast._parts import PART, PartedFile, RangesIgnoredError, is_right, partial_of, write_whole
+from wildcast._patterns import pattern_of
 from wildcast._progress import Progress, is_watched
 from wildcast._publication import PublicationReader
 from wildcast._sessions import CONNECTIONS
@@ -96,6 +94,8 @@ class Download:
         ------
         MissingFileError
             If the pattern names nothing.
+        InvalidPatternError
+            If it cannot be read.
         UnsafePathError
             If a file would be written outside `dest`, or over another one of them.
         FileExistsError
@@ -236,7 +236,7 @@ def select(listing: Listing, pattern: str | None) -> Iterator[Entry]:
     elif not plain or listing.is_directory(plain):
         yield from listing.below(plain)
     else:
-        matches = re.compile(glob_translate(plain)).match
+        matches = pattern_of(plain).match
         yield from (entry for entry in listing.below("") if matches(entry.path))
 
 

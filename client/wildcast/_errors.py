@@ -20,10 +20,12 @@
     │   └── WaitTimeoutError         (TimeoutError)
     ├── ReadError                    (OSError; has `status`)
     │   ├── MissingFileError         (FileNotFoundError)
+    │   │   └── NotAFileError        (IsADirectoryError)
     │   ├── AccessRefusedError       (PermissionError)
     │   │   ├── UrlExpiredError
     │   │   └── OriginRefusedError
     │   ├── LostObjectError
+    │   ├── PendingFileError
     │   ├── ResultChangedError
     │   ├── TransferBrokenError
     │   │   └── StaleObjectError
@@ -35,6 +37,7 @@
     │   └── ReadOnlyError            (io.UnsupportedOperation)
     ├── DatasetError                 (LookupError)
     ├── UnsafePathError              (ValueError)
+    ├── InvalidPatternError          (ValueError)
     ├── DiskFullError                (OSError)
     ├── ConfigError                  (ValueError)
     └── InvalidUrlError              (ValueError)
@@ -74,7 +77,7 @@ class ApiError(WildcastError):
 
     def __str__(self) -> str:
         # LookupError's and OSError's own forms would decorate the sentence.
-        return str(self.args[0])
+        return harmless(str(self.args[0]))
 
     @property
     def said(self) -> str:
@@ -225,6 +228,10 @@ class MissingFileError(ReadError, FileNotFoundError):
     advice: ClassVar[str] = "its `paths` say what there is"
 
 
+class NotAFileError(MissingFileError, IsADirectoryError):
+    """It is a directory, whose files can be listed and read."""
+
+
 class AccessRefusedError(ReadError, PermissionError):
     """The CDN or the API refused the request; the file may well exist, unless the API says that it has expired."""
 
@@ -245,6 +252,10 @@ class LostObjectError(ReadError):
     """The manifest lists the file, but the store does not have it any more: a defect, not a gap in the data."""
 
 
+class PendingFileError(ReadError):
+    """A partial result lacks the file so far; while the execution runs, it may still come."""
+
+
 class ResultChangedError(ReadError):
     """The execution was published anew under another prefix while its earlier publication was being read."""
 
@@ -254,7 +265,10 @@ class TransferBrokenError(ReadError):
 
 
 class StaleObjectError(TransferBrokenError):
-    """The CDN or the store has another version of the file than the manifest lists: by size, ETag or checksum."""
+    """The CDN or the store has another version of the file than the manifest lists, or than was opened.
+
+    By size, ETag or checksum.
+    """
 
 
 class StoreUnavailableError(ReadError):
@@ -274,7 +288,11 @@ class StoreUnavailableError(ReadError):
 
 
 class RangeNotSatisfiableError(ReadError):
-    """A range that begins at or behind the file's end; its text holds "not satisfiable", by which zarr knows it."""
+    """A range that begins at or behind the file's end.
+
+    Where the manifest tells that end, the text holds "not satisfiable", which zarr reads as an empty object. Where only
+    the CDN says so, it does not: the object may have been cut off.
+    """
 
 
 class NoListingError(ReadError):
@@ -301,6 +319,10 @@ class UnsafePathError(WildcastError, ValueError):
     """A path that would leave the directory it is to be downloaded into, or would be no file of its own there."""
 
 
+class InvalidPatternError(WildcastError, ValueError):
+    """A pattern of paths that cannot be read, such as ``a**``."""
+
+
 class ConfigError(WildcastError, ValueError):
     """The file of ``~/.config/wildcast`` cannot be used; the sentence says how to mend it."""
 
@@ -310,7 +332,7 @@ class DiskFullError(WildcastError, OSError):
 
 
 class InvalidUrlError(WildcastError, ValueError):
-    """A URL that is neither the API's nor a wildcard signed one."""
+    """A URL that is neither the API's nor a wildcard signed one, or does not name the result that it is for."""
 
 
 def shown(path: str) -> str:

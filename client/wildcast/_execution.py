@@ -106,10 +106,17 @@ class Execution(ExecutionCore[Api]):
         """
         return self._result(self._api.run(self._reading()))
 
-    def partial_result(self) -> Result:
+    def partial_result(self, *, fill_missing: bool = False) -> Result:
         """Return what is stored and verified so far of an execution that still runs; of one that has ended, all.
 
-        ``result.metadata.partial`` says which. Who asks first begins it, and may have to ask again.
+        ``result.metadata.partial`` says which. Who asks first begins it, and may have to ask again. It stays what it
+        was when it was asked for; what has come since, another call returns.
+
+        Parameters
+        ----------
+        fill_missing
+            Whether chunks that are not there yet read as fill values. Otherwise reading them is a `PendingFileError`,
+            because nobody can tell them from those that will never be written.
 
         Raises
         ------
@@ -118,10 +125,10 @@ class Execution(ExecutionCore[Api]):
         ExecutionFailedError, ExecutionCancelledError, ResultsExpiredError, ApiError
             As `result` raises them.
         """
-        return self._result(self._api.run(self._reading(partial_too=True)))
+        return self._result(self._api.run(self._reading(partial_too=True)), fill_missing=fill_missing)
 
-    def _result(self, metadata: ResultMetadata) -> Result:
-        return Result(self._api, self.workflow, metadata)
+    def _result(self, metadata: ResultMetadata, *, fill_missing: bool = False) -> Result:
+        return Result(self._api, self.workflow, metadata, fill_missing=fill_missing)
 
     def cancel(self) -> StatusAnswer:
         """Cancel it: at once if it is queued, within seconds if it runs. It is not deleted.

@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wildcast._sources import ApiSource, ServerSource, UrlSource, link_of
+from wildcast._sources import ApiSource, ServerSource, UrlSource, link_of, named
 from wildcast.contract.policy import SignedUrl
 from wildcast.contract.wire import ResultMetadata
 
@@ -23,10 +23,13 @@ class ExecutionSource(UrlSource):
         Whom to ask.
     workflow, execution_id
         What to ask for.
+    partial
+        Whether what there is so far will do, if it still runs.
     """
 
-    def __init__(self, api: "Api", workflow: str, execution_id: str) -> None:
+    def __init__(self, api: "Api", workflow: str, execution_id: str, *, partial: bool = False) -> None:
         self._api, self._workflow, self._execution_id = api, workflow, execution_id
+        self._partial = partial
         self._lock = threading.Lock()
         self._found: UrlSource | None = None
 
@@ -52,7 +55,9 @@ class ExecutionSource(UrlSource):
         """
         with self._lock:
             if self._found is None:
-                metadata = self._api.results(self._workflow, self._execution_id, listed=False)
+                metadata = self._api.results(
+                    self._workflow, self._execution_id, listed=False, partial_too=self._partial
+                )
                 self._found = source_of(self._api, self._workflow, metadata)
 
     @property
@@ -72,9 +77,9 @@ class ExecutionSource(UrlSource):
         return self._source.current()
 
     @property
-    def storage_options(self) -> dict[str, str]:
-        """Server, workflow and execution."""
-        return {"server": self._api.base_url, "workflow": self._workflow, "execution": self._execution_id}
+    def storage_options(self) -> dict[str, Any]:
+        """Server, workflow and execution, and whether it may still run."""
+        return named(self._api, self._workflow, self._execution_id, partial=self._partial)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -91,9 +96,22 @@ class ExecutionSource(UrlSource):
         """Whether the API itself serves the files."""
         return self._source.is_api
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether it still ran when the API was asked."""
+        return self._source.is_partial
+
     def is_due(self) -> bool:
         """Whether the URL is about to end."""
         return self._source.is_due()
+
+    def is_over(self) -> bool:
+        """Whether the URL has ended."""
+        return self._source.is_over()
+
+    def renew_soon(self) -> None:
+        """Begin to renew the URL."""
+        self._source.renew_soon()
 
     def renew(self, stale: SignedUrl) -> SignedUrl | None:
         """Return another URL than `stale`."""
@@ -107,12 +125,12 @@ class ExecutionSource(UrlSource):
         """Return the manifest as the API has it."""
         return self._source.manifest()
 
-    def __getstate__(self) -> tuple["Api", str, str, UrlSource | None]:
-        return self._api, self._workflow, self._execution_id, self._found
+    def __getstate__(self) -> tuple["Api", str, str, bool, UrlSource | None]:
+        return self._api, self._workflow, self._execution_id, self._partial, self._found
 
-    def __setstate__(self, state: tuple["Api", str, str, UrlSource | None]) -> None:
-        api, workflow, execution_id, found = state
-        self.__init__(api, workflow, execution_id)  # type: ignore[misc]  # the constructor's own arguments
+    def __setstate__(self, state: tuple["Api", str, str, bool, UrlSource | None]) -> None:
+        api, workflow, execution_id, partial, found = state
+        self.__init__(api, workflow, execution_id, partial=partial)  # type: ignore[misc]  # the constructor's own
         self._found = found
 
 
@@ -128,4 +146,4 @@ def source_of(api: "Api", workflow: str, metadata: ResultMetadata) -> UrlSource:
     """
     if metadata.storage_type == "server":
         return ServerSource(api, workflow, metadata.request_id)
-    return ApiSource(api, workflow, metadata.request_id, link_of(metadata))
+    return ApiSource(api, workflow, metadata.request_id, link_of(metadata), partial=metadata.partial)

@@ -1,49 +1,45 @@
 """An fsspec filesystem over one wildcard signed URL."""
 
 import asyncio
+import functools
 import hashlib
 import os
 import secrets
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from fsspec.asyn import AsyncFileSystem
-from fsspec.spec import AbstractBufferedFile
+from fsspec.asyn import sync
+from fsspec.core import has_magic
 
+from wildcast._absent import missing, replaced
 from wildcast._api import Api
 from wildcast._codecs import check_codecs
 from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
-from wildcast._errors import MissingFileError, NoListingError, ReadOnlyError, shown
+from wildcast._errors import DatasetError, MissingFileError, NoListingError, shown
 from wildcast._execution_source import ExecutionSource
-from wildcast._listing import Entry, Listing
+from wildcast._fixed_source import FixedSource
+from wildcast._listing import Entry, Expected, Listing, is_below
+from wildcast._paths import check_cached, check_named, describe, file_key_of, key_of, place_of, url_of
+from wildcast._patterns import pattern_of
 from wildcast._portable import check_portable
 from wildcast._publication import PublicationReader
 from wildcast._ranges import ByteRange
+from wildcast._read_only import ReadOnlyFileSystem, refuse_writing
 from wildcast._retry import Retry
-from wildcast._sources import FixedSource, UrlSource
+from wildcast._signed_file import BLOCK, SignedFile
+from wildcast._sources import UrlSource
 from wildcast._transport import Transport
 from wildcast._zarr_config import raise_concurrency
-from wildcast.contract.naming import check_key, is_metadata
+from wildcast.contract.naming import is_metadata
 
-BLOCK = 1 << 20
-"""Bytes of one block of an opened file's cache."""
-
-
-class SignedFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
-    """A file opened for reading, with its blocks cached."""
-
-    DEFAULT_BLOCK_SIZE = BLOCK
-
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        data: bytes = self.fs.cat_file(self.path, start, end)
-        return data
+_NAMED = 10
+"""Stores that an error names."""
 
 
-class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no types
+class SignedFileSystem(ReadOnlyFileSystem):
     """The files of one publication, read through a CDN by a wildcard signed URL.
 
     The synchronous methods run on fsspec's own event loop; the asynchronous ones, with a leading underscore, on
@@ -54,19 +50,25 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     error. Without a manifest only a 404 means that a file is missing, and that only as long as what was read before is
     still there; and nothing can be listed.
 
-    By URL, as ``wildcast://<path>``, the parameters are the ``storage_options``. Making a filesystem asks nobody for
-    anything: the first read does.
+    By URL, as ``wildcast://<path>``, the parameters are the ``storage_options``. ``wildcast://<name>/<path>`` names the
+    publication as well, by its execution; `Result.url` gives it, and caches of fsspec's take no other. Making a
+    filesystem asks nobody for anything: the first read does.
 
     Parameters
     ----------
     source
-        A wildcard signed URL ``<base>/*?<query>``, or an object that renews one.
+        A wildcard signed URL ``<base>/*?<query>``, or an object that renews one. That of a directory of a publication
+        covers no manifest, unless it brings it along (`Result.sign`): then an `UnlistedWarning` says so.
     signed_url
         The same URL, as storage option; a secret until it ends, which is when reading does.
     server, workflow, execution
         In place of a URL: the API's address, and which execution it is to sign for, anew whenever the URL ends. These
         are no secrets. The process that reads has the token: ``WILDCAST_TOKEN`` for the server that ``WILDCAST_URL``
         or ``wildcast login`` names, and for no other that stands here, or the one that was stored for the server.
+    partial
+        Whether what there is so far will do, of an execution that still runs.
+    fill_missing
+        Whether what such a one lacks so far reads as never written, which zarr fills up; it is an error otherwise.
     files
         The publication's files and their sizes in bytes, if they are known already; not pickled.
     retry
@@ -89,7 +91,7 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     # An instance in fsspec's cache would outlive its result, and its renewed URL with it.
     cachable = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a storage option of its own
         self,
         source: str | UrlSource | None = None,
         *,
@@ -97,6 +99,8 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         server: str | None = None,
         workflow: str | None = None,
         execution: str | None = None,
+        partial: bool = False,
+        fill_missing: bool = False,
         files: Mapping[str, int] | None = None,
         retry: Retry | None = None,
         timeout: float = 60.0,
@@ -107,9 +111,15 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         asynchronous = storage_options.pop("asynchronous", True)
         super().__init__(**storage_options)
         self.asynchronous = asynchronous
-        self._source = _source_of(source or signed_url, server, workflow, execution)
-        self._options: dict[str, Any] = {"retry": retry, "timeout": timeout, "asynchronous": asynchronous}
-        self._reader = PublicationReader(self._source, Transport(self._source, retry or Retry(), timeout), files)
+        self._source = _source_of(source or signed_url, server, workflow, execution, partial=partial)
+        self._options: dict[str, Any] = {
+            "retry": retry,
+            "timeout": timeout,
+            "asynchronous": asynchronous,
+            "fill_missing": fill_missing,
+        }
+        transport = Transport(self._source, retry or Retry(), timeout)
+        self._reader = PublicationReader(self._source, transport, files, fill_missing=fill_missing)
         self._consolidated = Consolidated(self._reader.read)
         self._identity = secrets.token_hex(16)
         _here[self._identity] = self
@@ -126,20 +136,48 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         name = f"{type(self).__module__}:{type(self).__name__}"
         options = self._source.storage_options
         args = [] if options else [f"{self._source.base}/*"]
-        return {"cls": name, "protocol": self.protocol, "args": args, **options}
+        filled = {"fill_missing": True} if self._options["fill_missing"] else {}
+        return {"cls": name, "protocol": self.protocol, "args": args, **options, **filled}
 
     @property
     def _fs_token(self) -> str:
-        # Of the name alone, so that dask's names for a task stay the same when the URL is renewed.
-        return hashlib.sha256(f"wildcast {self._source.name}".encode()).hexdigest()
+        # Of the name alone, so that dask's names for a task stay the same when the URL is renewed. What is partial has
+        # other values each time that it is asked for.
+        own = self._identity if self._source.storage_options.get("partial") else ""
+        return hashlib.sha256(f"wildcast {self._source.name} {own}".encode()).hexdigest()
 
     @property
     def fsid(self) -> str:
         """A name for this publication that is the same in every process."""
         return f"wildcast_{self._fs_token[:32]}"
 
+    def unstrip_protocol(self, name: str) -> str:
+        """Return the URL of a path; it names the publication as well, as fsspec's caches need it."""
+        self._source.prepare()
+        return url_of(key_of(self._strip_protocol(name), self._source.label), self._source.label)
+
+    def ukey(self, path: str) -> str:
+        """Return what tells this file, of this publication and as it is now, from all others."""
+        told = f"{self._source.name} {self.info(path)} {self._source.base}"
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def checksum(self, path: str) -> int:
+        """Return `ukey` as a number."""
+        return int(self.ukey(path), 16)
+
+    async def _key(self, path: str) -> str:
+        await self._reader.prepare()
+        return key_of(self._strip_protocol(path), self._source.label)
+
+    async def _file_key(self, path: str) -> str:
+        await self._reader.prepare()
+        return file_key_of(self._strip_protocol(path), self._source.label)
+
+    def _describe(self, entry: Entry, asked: str) -> dict[str, Any]:
+        return describe(entry, self._strip_protocol(asked), self._source.label)
+
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        key = check_key(_relative(path))
+        key = await self._file_key(path)
         raise_concurrency()
         if is_metadata(key):
             whole = await self._metadata(key)
@@ -160,25 +198,33 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
             expected = self._reader.expected(key)
             if listing is not None and expected is not None and listing.size(consolidated) is not None:
                 body = await self._consolidated.rebuilt(key, expected)
-        body = await self._reader.read(key) if body is None else body
+        try:
+            body = await self._reader.read(key) if body is None else body
+        except MissingFileError:
+            await self._check_store(key)
+            raise
         check_codecs(key, body)
         return body
 
+    async def _check_store(self, key: str) -> None:
+        """Raise, with the names of the stores that there are, if metadata were looked for where no store is."""
+        directory, listing = key.rpartition("/")[0], self._reader.known
+        stores = [] if listing is None else await asyncio.to_thread(listing.stores)
+        if stores and not any(is_below(directory, store) for store in stores):
+            there = ", ".join(map(shown, stores[:_NAMED])) + (", …" if len(stores) > _NAMED else "")
+            where = f"at {shown(directory)}" if directory else "in the root"
+            raise DatasetError(f"There is no zarr store {where} of this result; give the path of one: {there}.")
+
     async def _range(self, key: str, start: int, end: int | None) -> ByteRange | None:
         if end is not None and (start < 0 or end < 0):
-            size = await self._file_size(key)
+            size = (await self._reader.look_up(key)).size
             start = max(size + start, 0) if start < 0 else start
             end = size + end if end < 0 else end
         return None if end is not None and start >= end else ByteRange(start, end)
 
-    async def _file_size(self, key: str) -> int:
-        size = (await self._reader.entry(key)).size
-        if size is None:
-            raise MissingFileError(f"{shown(key)} is a directory, and not a file.")
-        return size
-
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = None, **_: Any) -> None:
-        key, target = _relative(rpath), Path(lpath)
+        key, target = await self._key(rpath), Path(lpath)
+        check_cached(self._strip_protocol(rpath), target, self._source)
         if key:
             check_portable(key)
         known = self._reader.known
@@ -188,17 +234,73 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         if is_metadata(key):
             await self._metadata(key)  # Whoever reads a copy, as simplecache does, decodes it with the same codecs.
-        await self._reader.download(key, target, partial(_report, callback))
+        await self._reader.download(key, target, functools.partial(_report, callback))
+
+    async def _expand_path(
+        self, path: Any, recursive: bool = False, maxdepth: int | None = None, assume_literal: bool = False
+    ) -> list[str]:
+        names = [self._strip_protocol(each) for each in ([path] if isinstance(path, str) else path)]
+        literal = names if assume_literal else [name for name in names if await self._is_no_pattern(name)]
+        patterns = [name for name in names if name not in literal]
+        expand = functools.partial(super()._expand_path, recursive=recursive, maxdepth=maxdepth)
+        found = set(await expand(literal, assume_literal=True)) if literal else set()
+        try:
+            found.update(await expand(patterns) if patterns else ())
+        except FileNotFoundError:
+            if not found:
+                raise MissingFileError(f"Nothing in this result is named by {shown(str(path))}.") from None
+        return sorted(found)
+
+    async def _is_no_pattern(self, name: str) -> bool:
+        """Whether a name means itself: it has nothing of a pattern in it, or is there as it is written."""
+        if not has_magic(name):
+            return True
+        try:
+            await self._reader.entry(await self._key(name))
+        except (MissingFileError, NoListingError):
+            return False
+        return True
+
+    async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> Any:
+        # Of one file fsspec's own way depends on whether its name looks like a pattern, and on a slash in it.
+        if isinstance(rpath, str) and await self._is_no_pattern(rpath) and await self._isfile(rpath):
+            rpath, lpath = [rpath], [place_of(rpath, str(lpath))]
+        return await super()._get(rpath, lpath, recursive, **options)
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> SignedFile:
         if mode != "rb":
-            _refuse_writing()
+            refuse_writing()
+        key, seen = sync(self.loop, self._look_up, path)
+        size = options.pop("size", seen.size)
+        if size is None:
+            # So fsspec's block cache asks for a file that it has not kept yet.
+            check_named(self._strip_protocol(path), self._source)
+        elif size != seen.size:
+            raise replaced(path)  # Since it was pickled, or since a cache has begun to keep it.
         options.setdefault("cache_type", "blockcache")
-        return SignedFile(self, path, mode, block_size or BLOCK, **options)
+        found = self._describe(Entry(key, seen.size), path)
+        details = {**found, "publication": self.fsid, "version": seen.version}
+        fetch = functools.partial(sync, self.loop, self._cat_version, key, seen)
+        return SignedFile(self, path, mode, block_size or BLOCK, details=details, fetch=fetch, **options)
+
+    async def _look_up(self, path: str) -> tuple[str, Expected]:
+        key = await self._file_key(path)
+        return key, await self._reader.look_up(key)
+
+    async def _cat_version(self, key: str, seen: Expected, start: int, end: int) -> bytes:
+        """Return a part of a file that was opened."""
+        end = min(end, seen.size)
+        if start >= end:
+            return b""
+        if not is_metadata(key):
+            return await self._reader.read_version(key, ByteRange(start, end), seen)
+        whole = await self._metadata(key)
+        if len(whole) != seen.size:
+            raise replaced(key)
+        return whole[start:end]
 
     async def _info(self, path: str, **_: Any) -> dict[str, Any]:
-        key = _relative(path)
-        return _describe(await self._reader.entry(check_key(key) if key else key), path)
+        return self._describe(await self._reader.entry(await self._key(path)), path)
 
     async def _exists(self, path: str, **_: Any) -> bool:
         try:
@@ -208,25 +310,26 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         return True
 
     async def _isfile(self, path: str) -> bool:
-        return await self._type_of(path) == "file"
+        try:
+            await self._look_up(path)
+        except MissingFileError:
+            return False
+        return True
 
     async def _isdir(self, path: str) -> bool:
-        return await self._type_of(path) == "directory"
-
-    async def _type_of(self, path: str) -> str | None:
         # fsspec's own takes every error for "no", a refusal too.
         try:
-            return str((await self._info(path))["type"])
+            return str((await self._info(path))["type"]) == "directory"
         except MissingFileError:
-            return None
+            return False
 
     async def _ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        key, listing = _relative(path), await self._listing()
+        key, listing = await self._key(path), await self._listing()
         entry = listing.entry(key)
         if entry is None:
-            raise MissingFileError(f"There is no {shown(key)} in this result.")
+            raise missing(key)
         entries = listing.children(key) if entry.size is None else [entry]
-        described = [_describe(child, path) for child in entries]
+        described = [self._describe(child, path) for child in entries]
         return described if detail else [info["name"] for info in described]
 
     async def _walk(
@@ -236,14 +339,24 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         async for step in super()._walk(path, maxdepth, topdown, on_error, **options):
             yield step
 
+    async def _glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
+        pattern_of(path)
+        return await super()._glob(path, maxdepth, **options)
+
     async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **options: Any) -> Any:
+        listing, is_detailed = await self._listing(), options.get("detail")
+        try:
+            entry = listing.entry(await self._key(path))
+        except MissingFileError:
+            entry = None
+        if entry is None:
+            return {} if is_detailed else []
         if maxdepth is not None or withdirs:
             return await super()._find(path, maxdepth, withdirs, **options)
-        key, listing = _relative(path), await self._listing()
-        size = listing.size(key)
-        entries = listing.below(key) if size is None else [Entry(key, size)]
-        infos = {info["name"]: info for info in (_describe(entry, "") for entry in entries)}
-        return infos if options.get("detail") else list(infos)
+        entries = listing.below(entry.path) if entry.size is None else [entry]
+        asked = self._strip_protocol(path).strip("/")
+        infos = {info["name"]: info for info in (self._describe(entry, asked) for entry in entries)}
+        return infos if is_detailed else list(infos)
 
     async def _listing(self) -> Listing:
         listing = await self._reader.listing()
@@ -253,18 +366,6 @@ class SignedFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
                 "by its path, with consolidated metadata."
             )
         return listing
-
-    async def _pipe_file(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    async def _put_file(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    async def _cp_file(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
-
-    async def _rm(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse_writing()
 
 
 _here: weakref.WeakValueDictionary[str, SignedFileSystem] = weakref.WeakValueDictionary()
@@ -285,7 +386,7 @@ def _revived(identity: str, source: UrlSource, options: dict[str, Any], witness:
 
 
 def _source_of(
-    source: str | UrlSource | None, server: str | None, workflow: str | None, execution: str | None
+    source: str | UrlSource | None, server: str | None, workflow: str | None, execution: str | None, *, partial: bool
 ) -> UrlSource:
     if isinstance(source, str):
         return FixedSource(source)
@@ -297,25 +398,10 @@ def _source_of(
             "`Result.storage_options` gives, or {'signed_url': …}."
         )
     # The options may be somebody else's: whom they name is no reason to send a token there.
-    return ExecutionSource(Api(server, is_trusted=False), workflow, execution)
-
-
-def _relative(path: str) -> str:
-    return str(SignedFileSystem._strip_protocol(path)).strip("/")  # noqa: SLF001 - fsspec's name for a public hook
-
-
-def _describe(entry: Entry, asked: str) -> dict[str, Any]:
-    # zarr asks with a leading slash for what lies in the root, and cuts what it asked with off the names.
-    name = f"/{entry.path}" if asked.startswith("/") else entry.path
-    kind = "directory" if entry.size is None else "file"
-    return {"name": name, "size": entry.size or 0, "type": kind}
+    return ExecutionSource(Api(server, is_trusted=False), workflow, execution, partial=partial)
 
 
 def _report(callback: Any, done: int, total: int | None) -> None:
     if callback is not None:
         callback.set_size(total)
         callback.absolute_update(done)
-
-
-def _refuse_writing() -> NoReturn:
-    raise ReadOnlyError("Results are read, never written; copy them elsewhere to change them.")

@@ -7,9 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Self
 
 from wildcast.contract.manifest import FileRow, ManifestError
+from wildcast.contract.naming import is_metadata
 
 _AFTER_SLASH = chr(ord("/") + 1)
 _CRC_BYTES = 8
+
+
+_EXCLUDED_BY = {
+    "zarr.json": (".zgroup", ".zarray"),
+    ".zgroup": ("zarr.json", ".zarray"),
+    ".zarray": ("zarr.json", ".zgroup"),
+    ".zattrs": ("zarr.json", ".zmetadata"),
+    ".zmetadata": ("zarr.json", ".zgroup", ".zarray"),
+}
+"""By what beside it zarr's metadata will not come any more, or are not needed: a node is an array or a group, of one
+format, and consolidated metadata, which repeat the others, are written last."""
 
 
 class Entry(NamedTuple):
@@ -17,6 +29,8 @@ class Entry(NamedTuple):
 
     path: str
     size: int | None
+    etag: str | None = None
+    """As the store tells it of a file that nothing lists."""
 
 
 class Expected(NamedTuple):
@@ -28,6 +42,11 @@ class Expected(NamedTuple):
     """CRC64NVME of the whole file."""
     version: int = 0
     """`version_of` its ETag; 0 where it is not known."""
+
+    @property
+    def tells_version(self) -> bool:
+        """Whether more than the size is known."""
+        return self.crc is not None or self.version != 0
 
 
 class Listing:
@@ -99,6 +118,20 @@ class Listing:
         first, last = self._bounds(path)
         return first < last
 
+    def stores(self) -> list[str]:
+        """Return the directories that are zarr stores, and lie in no other one."""
+        found: dict[str, None] = {}
+        for directory in sorted({path.rpartition("/")[0] for path in self._paths if is_metadata(path)}):
+            if found.keys().isdisjoint(_above(directory)):
+                found[directory] = None
+        return list(found)
+
+    def may_grow_by(self, path: str) -> bool:
+        """Whether `path`, which is not listed, could be there once the rest of a zarr store is."""
+        directory, _, name = path.rpartition("/")
+        beside = (f"{directory}/{other}".lstrip("/") for other in _EXCLUDED_BY.get(name, ()))
+        return not self.is_directory(path) and all(self.size(other) is None for other in beside)
+
     def entry(self, path: str) -> Entry | None:
         """Return what is at `path`; None for nothing."""
         size = self.size(path)
@@ -130,6 +163,20 @@ class Listing:
             return 0, len(self._paths)
         first = bisect_left(self._paths, f"{path}/")
         return first, bisect_left(self._paths, path + _AFTER_SLASH, first)
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether `path` is the directory or lies in it."""
+    return not directory or path == directory or path.startswith(f"{directory}/")
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield every directory that `path` lies in, from the publication itself on."""
+    yield ""
+    position = path.find("/")
+    while position >= 0:
+        yield path[:position]
+        position = path.find("/", position + 1)
 
 
 def version_of(etag: str | None) -> int:

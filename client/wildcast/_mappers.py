@@ -17,7 +17,9 @@ def create_cloudfront_mapper(signed_url: str | None, zarr_path: str = "") -> FSM
     Parameters
     ----------
     signed_url
-        ``<base>/*?<query>``. Nobody is asked for another one when it ends; `get_mapper` does that.
+        ``<base>/*?<query>``. Nobody is asked for another one when it ends; `get_mapper` does that. Take that of the
+        whole result: a directory's covers no manifest, and then a file that the store has lost reads as fill values,
+        after an `UnlistedWarning`. One that `Result.sign` gives for a directory brings the manifest along.
     zarr_path
         The store's path below the prefix, such as ``results.zarr``; empty for the prefix itself.
 

@@ -66,19 +66,52 @@ def open_many(opening: Mapping[str, "Callable[[], xr.Dataset]"]) -> "dict[str, x
 
 
 def concatenate(datasets: "Mapping[str, xr.Dataset]", names: list[str], dim: str) -> "xr.Dataset":
-    """Put datasets of the same form one behind the other along a new dimension, which has their names."""
+    """Put datasets of the same form one behind the other along a new dimension, which has their names.
+
+    Coordinates that are no indexes are read, to be compared: those that differ lie along the new dimension as well.
+
+    Raises
+    ------
+    ValueError
+        If their variables, dimensions, types, units or indexes differ, or one of them has such a dimension already.
+    """
     import xarray as xr
 
+    members = list(datasets.items())
+    for path, dataset in members:
+        _check_form(members[0], (path, dataset), dim)
     index = xr.DataArray(names, dims=[dim], name=dim)
     return xr.concat(
-        list(datasets.values()),
+        [dataset for _, dataset in members],
         dim=index,
         data_vars="all",
-        coords="minimal",
-        compat="override",
+        coords="different",
+        compat="equals",
         join="exact",
         combine_attrs="drop_conflicts",
     )
+
+
+def _check_form(first: "tuple[str, xr.Dataset]", other: "tuple[str, xr.Dataset]", dim: str) -> None:
+    paths, (one, two) = f"{first[0]!r} and {other[0]!r}", (first[1], other[1])
+    if dim in two.variables or dim in two.dims:
+        raise ValueError(f"{other[0]!r} has {dim!r} already; give the new dimension another name.")
+    for kind, mine, theirs in (("variables", one.data_vars, two.data_vars), ("coordinates", one.coords, two.coords)):
+        if differing := sorted(map(str, set(mine) ^ set(theirs))):
+            raise ValueError(f"{paths} have different {kind}: {', '.join(differing)} in one of them only.")
+    for name, variable in one.variables.items():
+        for what, here, there in zip(_FORM, _form(variable), _form(two.variables[name]), strict=True):
+            if here != there:
+                raise ValueError(f"{name!r} has other {what} in {paths}: {here} and {there}.")
+
+
+_FORM = ("dimensions", "types", "units")
+
+
+def _form(variable: "xr.Variable") -> tuple[object, ...]:
+    # Texts may be of any length in each.
+    kind = variable.dtype.kind if variable.dtype.kind in "US" else variable.dtype
+    return variable.dims, kind, variable.attrs.get("units")
 
 
 def check_dask() -> None:

@@ -8,21 +8,26 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
+from msgspec.structs import replace
 
+from wildcast._absent import missing, not_a_file, pending, replaced
 from wildcast._errors import (
     DamagedManifestError,
     LostObjectError,
     MissingFileError,
+    NoListingError,
     OriginRefusedError,
     RangeNotSatisfiableError,
+    ReadError,
+    StaleObjectError,
     TransferBrokenError,
     shown,
 )
-from wildcast._listing import Entry, Expected, Listing
+from wildcast._listing import Entry, Expected, Listing, version_of
 from wildcast._partial import OnBytes, PartialFile
 from wildcast._parts import PartedFile
 from wildcast._ranges import ByteRange
-from wildcast._receive import Answer, receive_range, receive_whole
+from wildcast._receive import Answer, check_size, receive_range, receive_whole
 from wildcast._sources import UrlSource
 from wildcast._transport import Receive, T, Transport
 from wildcast.contract.manifest import ManifestError, decode_manifest
@@ -42,10 +47,20 @@ class PublicationReader:
         What makes the requests.
     files
         The files and their sizes in bytes, if they are known already: what the manifest is asked about besides.
+    fill_missing
+        Whether what a partial result lacks so far counts as never written.
     """
 
-    def __init__(self, source: UrlSource, transport: Transport, files: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        source: UrlSource,
+        transport: Transport,
+        files: Mapping[str, int] | None = None,
+        *,
+        fill_missing: bool = False,
+    ) -> None:
         self._source, self._transport = source, transport
+        self._fill_missing = fill_missing
         self._listing = None if files is None else Listing(files)
         self._is_settled = self._is_refused = False
         self.witness: str | None = None
@@ -59,6 +74,10 @@ class PublicationReader:
         """The listing, if it has been needed before."""
         return self._listing
 
+    async def prepare(self) -> None:
+        """Have the source know where the files are."""
+        await self._transport.prepare()
+
     async def known_listing(self) -> Listing | None:
         """Return the files as the first read must know them: None where nothing tells them, and reading may go on."""
         await self._settle()
@@ -71,6 +90,8 @@ class PublicationReader:
         ------
         MissingFileError
             If the file was never part of the publication.
+        PendingFileError
+            If it may still become part of it, because the execution runs.
         LostObjectError
             If it is part of it, and the store lacks it.
         StaleObjectError
@@ -116,7 +137,7 @@ class PublicationReader:
         except RangeNotSatisfiableError:
             if expected is None:
                 raise
-            raise TransferBrokenError(f"{shown(key)} is shorter in the store than the manifest says.") from None
+            raise StaleObjectError(f"{shown(key)} is shorter in the store than the manifest says.") from None
 
     async def download(self, key: str, target: Path, on_bytes: OnBytes | None = None) -> None:
         """Write a file to `target`, whose directory exists; it appears there whole or not at all."""
@@ -137,14 +158,60 @@ class PublicationReader:
         ------
         MissingFileError
             If nothing is there.
+        NoListingError
+            If no file is there, and nothing says whether a directory is.
         """
         listing = await self.listing()
-        if listing is None or _is_reserved(key):
+        if _is_reserved(key):
             return await self._head(key)
+        if listing is None:
+            try:
+                return await self._head(key)
+            except MissingFileError:
+                raise NoListingError(
+                    f"There is no file {shown(key)}; whether files lie below it nothing says, because "
+                    f"{self._source.base} has no manifest."
+                ) from None
         entry = listing.entry(key)
         if entry is None:
-            raise _missing(key)
+            raise missing(key)
         return entry
+
+    async def look_up(self, key: str) -> Expected:
+        """Return what a file is like: by the manifest or, without one, as the store has it now.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        """
+        await self.listing()
+        expected = self.expected(key)
+        if expected is not None and (expected.tells_version or self._source.is_api):
+            return expected
+        head = await self._head(key)
+        size = head.size or 0
+        if expected is not None:
+            check_size(key, size, expected)
+        return Expected(size, None, version_of(head.etag))
+
+    async def read_version(self, key: str, wanted: ByteRange, seen: Expected) -> bytes:
+        """Return a part of a file as `look_up` has seen it.
+
+        Raises
+        ------
+        StaleObjectError
+            If it has been replaced since then.
+        ReadError
+            As `read` raises them.
+        """
+        expected = self.expected(key)
+        if expected is not None and expected.tells_version:
+            return await self.read(key, wanted)
+        try:
+            return (await self._read_range(key, wanted, seen)).body
+        except StaleObjectError:
+            raise replaced(key) from None
 
     async def _head(self, key: str) -> Entry:
         if not key:
@@ -200,7 +267,9 @@ class PublicationReader:
             data = await asyncio.to_thread(self._source.manifest) if self._source.is_api else None
             if data is None:
                 answer = await self._transport.request(
-                    MANIFEST_PATH, lambda response: receive_whole(response, MANIFEST_PATH, None)
+                    MANIFEST_PATH,
+                    lambda response: receive_whole(response, MANIFEST_PATH, None),
+                    link=self._source.manifest_link,
                 )
                 data = answer.body
         except MissingFileError:
@@ -210,7 +279,7 @@ class PublicationReader:
                 raise
             return await self._ask_api()
         try:
-            return await asyncio.to_thread(_decode, data)
+            return await asyncio.to_thread(_decode, data, self._source.directory)
         except ManifestError as error:
             raise DamagedManifestError(f"{self._source.base} has a manifest that cannot be used: {error}.") from error
 
@@ -228,14 +297,29 @@ class PublicationReader:
         Raises
         ------
         MissingFileError
-            If it is known that there is no such file.
+            If it is known that there is no such file; a `NotAFileError` if it is a directory.
+        PendingFileError
+            If it may still come.
         """
         if self._listing is None or _is_reserved(key):
             return None
         found = self._listing.expected(key)
         if found is None:
-            raise _missing(key)
+            raise self._absent(key, self._listing)
         return found
+
+    def _absent(self, key: str, listing: Listing) -> ReadError:
+        if listing.is_directory(key):
+            return not_a_file(key)
+        return pending(key) if self._may_come(key) else missing(key)
+
+    def _may_come(self, key: str) -> bool:
+        """Whether a file that is not there could be one that the execution has not written yet."""
+        listing = self._listing
+        if self._fill_missing or not self._source.is_partial or _is_reserved(key):
+            return False
+        # A manifest is of what is complete: then the execution has ended meanwhile.
+        return listing is None or (not listing.tells_versions and listing.may_grow_by(key))
 
     async def _request(
         self,
@@ -259,6 +343,8 @@ class PublicationReader:
         listing = await self.listing()
         if listing is None:
             await self._check_still_there(missed)
+            if self._may_come(key):
+                raise pending(key)
         elif listing.size(key) is not None:
             raise LostObjectError(
                 f"{shown(key)} is part of this publication, but the store does not have it any more; "
@@ -286,8 +372,13 @@ class PublicationReader:
             self._witnessed = began
 
 
-def _decode(data: bytes) -> Listing:
-    return Listing.of_rows(decode_manifest(data).rows)
+def _decode(data: bytes, directory: str) -> Listing:
+    rows = decode_manifest(data).rows
+    if not directory:
+        return Listing.of_rows(rows)
+    start = f"{directory}/"
+    below = (row for row in rows if row.path.startswith(start))
+    return Listing.of_rows(replace(row, path=row.path.removeprefix(start)) for row in below)
 
 
 def _checked(receive: Receive[Answer], expected: Expected | None) -> Receive[Answer]:
@@ -306,10 +397,6 @@ async def _nothing(_response: aiohttp.ClientResponse) -> None:
     """Leave the body: that there is one says enough."""
 
 
-def _missing(key: str) -> MissingFileError:
-    return MissingFileError(f"There is no {shown(key)} in this result.")
-
-
 def _is_reserved(key: str) -> bool:
     return key == RESERVED or key.startswith(f"{RESERVED}/")
 
@@ -319,4 +406,4 @@ async def _length(response: aiohttp.ClientResponse, key: str) -> Entry:
     text = response.headers.get("Content-Length", "")
     if not text.isdecimal():
         raise TransferBrokenError(f"Nothing says how long {shown(key)} is.")
-    return Entry(key, int(text))
+    return Entry(key, int(text), response.headers.get("ETag"))

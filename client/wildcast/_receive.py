@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import aiohttp
 
 from wildcast._checksum import crc64nvme
-from wildcast._errors import StaleObjectError, TransferBrokenError, shown
+from wildcast._errors import RangeNotSatisfiableError, StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Expected, version_of
 from wildcast._ranges import ByteRange, ContentRange, parse_content_range
 from wildcast._transport import OK, PARTIAL
@@ -140,9 +140,9 @@ async def _cut(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, e
     total, etag = _size_of(response, expected), response.headers.get("ETag")
     if total is None:
         whole = await response.read()
-        start, end = wanted.within(len(whole))
+        start, end = _part(path, wanted, len(whole))
         return Answer(path, whole[start:end], len(whole), etag, is_whole=(start, end) == (0, len(whole)))
-    start, end = wanted.within(total)
+    start, end = _part(path, wanted, total)
     kept, position = bytearray(), 0
     # Only the part is kept: the whole may be far larger than memory.
     async for piece in response.content.iter_chunked(CHUNK):
@@ -150,8 +150,15 @@ async def _cut(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, e
         position += len(piece)
         if position >= end:
             break
-    check_length(path, len(kept), max(end - start, 0))
+    check_length(path, len(kept), end - start)
     return Answer(path, bytes(kept), total, etag, is_whole=(start, end) == (0, total))
+
+
+def _part(path: str, wanted: ByteRange, size: int) -> tuple[int, int]:
+    if not wanted.satisfiable(size):
+        # As after a 416: nothing says how long the file should be, so this may be a page in its place.
+        raise RangeNotSatisfiableError(f"{shown(path)} arrived whole, and ends before the part that was asked for.")
+    return wanted.within(size)
 
 
 def range_of(response: aiohttp.ClientResponse, path: str, expected: Expected | None) -> ContentRange:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wildcast._download import target_below
 from wildcast._errors import UnsupportedError
+from wildcast._fixed_source import with_manifest
 from wildcast._opening import check_dask, concatenate, open_dataset, open_datatree, open_many
 from wildcast._progress import Progress
 from wildcast._result_base import ResultBase, find_datasets, member_names
-from wildcast.contract.naming import quote_key
+from wildcast.contract.naming import MANIFEST_PATH, quote_key
 from wildcast.contract.wire import SignedAnswer
 
 if TYPE_CHECKING:
@@ -38,15 +39,21 @@ class Result(ResultBase):
         Seconds that a connection to the files may stay silent.
     retry
         How often, and how soon, reading a file is tried again.
+    fill_missing
+        Whether what a partial result lacks so far reads as fill values.
     """
 
     def sign(self, path: str | None = None, expires_in: float | None = None, ip: str | None = None) -> str:
         """Ask the API for a URL of one file, of a directory, or of the result; it is a secret until it ends.
 
+        The signature of a directory does not cover the manifest, by which a reader tells a lost file from a gap. So its
+        URL brings along one of the manifest, behind ``#manifest=``; servers never see it. It shows the names, sizes and
+        checksums of all files of the result. Without it the URL opens as well, with an `UnlistedWarning`.
+
         Parameters
         ----------
         path
-            One of `paths`, or a directory, whose URL ends with a star; None for the result.
+            One of `paths`, or a directory, whose URL has a star in the place of a path; None for the result.
         expires_in
             Seconds until it ends; as long as the server signs for if None.
         ip
@@ -70,8 +77,13 @@ class Result(ResultBase):
             # Earth2Studio's server: the wildcard URL covers each file, for as long as it lasts.
             if relative is None or expires_in is not None or ip is not None or self.signed_url is None:
                 raise
-            return self.signed_url.replace("/*?", f"/{quote_key(relative)}?", 1)
-        return signed.url or ""
+            below = "" if relative in self.paths else "/*"
+            return self.signed_url.replace("/*?", f"/{quote_key(relative)}{below}?", 1)
+        url = signed.url or ""
+        if relative and url.partition("?")[0].endswith("/*"):
+            manifest = self._signed(path=MANIFEST_PATH, expires_in=expires_in, ip=ip)
+            return with_manifest(url, manifest.url or "")
+        return url
 
     def cookies(self, expires_in: float | None = None, ip: str | None = None) -> dict[str, str]:
         """Ask the API for CloudFront's signed cookies, by which plain tools read a whole result.
@@ -145,6 +157,9 @@ class Result(ResultBase):
     def open_ensemble(self, names: Iterable[str] | None = None, dim: str = "member", **kwargs: Any) -> "xr.Dataset":
         """Open several datasets of the same form as one, along a new dimension, lazily with dask.
 
+        They have the same variables, of the same types and units, on the same indexes. Other coordinates are read and
+        compared: those that differ, as the time of each run may, lie along the new dimension as well.
+
         Parameters
         ----------
         names
@@ -162,13 +177,18 @@ class Result(ResultBase):
         ImportError
             If dask is not installed.
         ValueError
-            If their coordinates differ.
+            If they are not of the same form, or have such a dimension already.
         """
         check_dask()
         if not self.datasets:
             self._dataset(None)
         datasets = self.open_datasets(names, **{"chunks": "auto", **kwargs})
-        return concatenate(datasets, member_names(datasets), dim)
+        try:
+            return concatenate(datasets, member_names(datasets), dim)
+        except ValueError:
+            for dataset in datasets.values():
+                dataset.close()
+            raise
 
     def download(
         self,
@@ -204,6 +224,8 @@ class Result(ResultBase):
         ------
         MissingFileError
             If `pattern` names nothing.
+        InvalidPatternError
+            If it cannot be read.
         UnsafePathError
             If a file would be written outside `dest`, or over another one of them.
         DiskFullError
@@ -273,7 +295,7 @@ class AsyncResult(ResultBase):
         The workflow's name.
     metadata
         What the API says about the result.
-    timeout, retry
+    timeout, retry, fill_missing
         As for `Result`.
     """
 

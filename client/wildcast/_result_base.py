@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wildcast._api import Api, listed_files
 from wildcast._errors import DatasetError, MissingFileError, shown
 from wildcast._execution_source import source_of
+from wildcast._paths import url_of
 from wildcast._retry import Retry
 from wildcast._sources import UrlSource
 from wildcast._text import moment_text, size_text
@@ -40,6 +41,8 @@ class ResultBase:
         Seconds that a connection to the files may stay silent.
     retry
         How often, and how soon, reading a file is tried again.
+    fill_missing
+        Whether what a partial result lacks so far reads as fill values.
     """
 
     def __init__(
@@ -50,9 +53,10 @@ class ResultBase:
         *,
         timeout: float = 60.0,
         retry: Retry | None = None,
+        fill_missing: bool = False,
     ) -> None:
         self._api, self._workflow = api, workflow
-        self._reading: dict[str, Any] = {"timeout": timeout, "retry": retry}
+        self._reading: dict[str, Any] = {"timeout": timeout, "retry": retry, "fill_missing": fill_missing}
         self.metadata = metadata
 
     def __repr__(self) -> str:
@@ -135,7 +139,15 @@ class ResultBase:
 
         return FsspecStore(self.fs, read_only=True, path=self._relative(path.strip("/")))
 
-    def storage_options(self, *, signed: bool = False) -> dict[str, str]:
+    def url(self, path: str = "") -> str:
+        """Return the URL ``wildcast://<name>/<path>`` of a file or directory, which holds no secret.
+
+        It opens with `storage_options`. It names the result, by its execution, so that fsspec's caches tell the files
+        of several results apart: ``simplecache::`` before it, with one ``cache_storage`` for all of them.
+        """
+        return url_of(self._relative(path.strip("/")), self._source.label)
+
+    def storage_options(self, *, signed: bool = False) -> dict[str, Any]:
         """Return what opens the result by URL elsewhere: ``xr.open_zarr("wildcast://a.zarr", storage_options=…)``.
 
         Plain values that can be written into a JSON or YAML file, for whatever takes an fsspec URL.
@@ -154,7 +166,8 @@ class ResultBase:
             If the signed URL is wanted, and the API serves the files itself.
         """
         if not signed:
-            return self._source.storage_options
+            filled = {"fill_missing": True} if self._reading["fill_missing"] else {}
+            return {**self._source.storage_options, **filled}
         if self.signed_url is None:
             raise ValueError("The API serves these files itself: there is no signed URL; leave `signed` out.")
         return {"signed_url": self.signed_url}

@@ -1,5 +1,7 @@
 """Where a filesystem's URL comes from, and how it stays fresh."""
 
+import contextlib
+import hashlib
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -9,14 +11,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from wildcast._errors import (
-    ApiError,
     InvalidUrlError,
     ResultChangedError,
     UnexpectedAnswerError,
     UnknownExecutionError,
     UnsupportedError,
+    WildcastError,
 )
-from wildcast.contract.naming import quote_key
+from wildcast.contract.naming import is_publication, quote_key
 from wildcast.contract.policy import SignedUrl, parse_signed_url
 from wildcast.contract.wire import ResultMetadata
 
@@ -27,7 +29,10 @@ RENEW_BEFORE = 60.0
 """Seconds before its end at which a URL is renewed; a quarter of its lifetime where that is shorter."""
 
 _ASK_AGAIN = 5.0
-"""Seconds for which an attempt to renew a URL that failed is not repeated."""
+"""Seconds for which an attempt to renew a URL that failed is not repeated; twice as many after each further one."""
+
+_ASK_AGAIN_AT_MOST = 60.0
+"""Seconds that those become at most, while the URL is still good."""
 
 
 class UrlSource(ABC):
@@ -48,6 +53,12 @@ class UrlSource(ABC):
         return self.base
 
     @property
+    def label(self) -> str:
+        """A short name for the publication that no other one has; known once `is_ready`."""
+        last = self.base.rpartition("/")[2]
+        return last if is_publication(last) else hashlib.sha256(self.base.encode()).hexdigest()[:16]
+
+    @property
     def is_ready(self) -> bool:
         """Whether the URL is known; `prepare` asks for it otherwise."""
         return True
@@ -56,7 +67,7 @@ class UrlSource(ABC):
         """Find out what the other members tell; may wait for the network."""
 
     @property
-    def storage_options(self) -> dict[str, str]:
+    def storage_options(self) -> dict[str, Any]:
         """What opens the publication again in another process; empty where that would be a secret."""
         return {}
 
@@ -75,9 +86,31 @@ class UrlSource(ABC):
         """Whether the API itself serves the files, so that its errors say what is wrong."""
         return False
 
-    def is_due(self) -> bool:
-        """Whether `renew` should be called before the next request."""
+    @property
+    def is_partial(self) -> bool:
+        """Whether these are the files that were there while the execution still ran."""
         return False
+
+    @property
+    def directory(self) -> str:
+        """Where in its publication these files lie; empty for all of it."""
+        return ""
+
+    @property
+    def manifest_link(self) -> SignedUrl | None:
+        """The publication's URL for its manifest, if that is not read as all other files."""
+        return None
+
+    def is_due(self) -> bool:
+        """Whether the URL should be renewed now."""
+        return False
+
+    def is_over(self) -> bool:
+        """Whether the URL has ended, so that the next request must wait for `renew`."""
+        return False
+
+    def renew_soon(self) -> None:  # noqa: B027 - most have nobody to ask
+        """Begin to renew the URL, for which nobody waits: it is still good."""
 
     def renew(self, stale: SignedUrl) -> SignedUrl | None:
         """Return another URL than `stale`, or None if nobody can be asked; may wait for the network."""
@@ -96,33 +129,6 @@ class UrlSource(ABC):
         return f"{type(self).__name__}({self.base})"
 
 
-class FixedSource(UrlSource):
-    """A wildcard signed URL that somebody handed over; it is pickled whole, because that is all there is.
-
-    Parameters
-    ----------
-    signed_url
-        ``<base>/*?<query>``.
-
-    Raises
-    ------
-    InvalidUrlError
-        If it is no such URL.
-    """
-
-    def __init__(self, signed_url: str) -> None:
-        self._url = parse(signed_url)
-
-    @property
-    def base(self) -> str:
-        """The prefix's URL."""
-        return self._url.base
-
-    def current(self) -> SignedUrl:
-        """Return the URL."""
-        return self._url
-
-
 class ApiSource(UrlSource):
     """A signed URL that the API renews.
 
@@ -137,6 +143,8 @@ class ApiSource(UrlSource):
         What to ask for.
     first
         The URL to begin with.
+    partial
+        Whether to ask for what there is of an execution that still runs.
     clock, wall
         Seconds on a steady clock, and seconds since the epoch.
     """
@@ -148,20 +156,24 @@ class ApiSource(UrlSource):
         execution_id: str,
         first: SignedUrl,
         *,
+        partial: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._api, self._workflow, self._execution_id = api, workflow, execution_id
+        self._partial = partial
         self._clock, self._wall = clock, wall
         self._lock = threading.Lock()
-        self._failure: tuple[float, ApiError] | None = None
+        self._failure: tuple[float, WildcastError] | None = None
+        self._renewer: threading.Thread | None = None
         self._take(first)
 
     def _take(self, url: SignedUrl) -> None:
-        self._url = url
+        self._url, self._failures = url, 0
         lifetime = 0.0 if url.expires_at is None else url.expires_at.timestamp() - self._wall()
         # On the steady clock: a wrong wall clock then costs a refused request, not a renewal with each read.
-        self._due = self._clock() + lifetime - min(RENEW_BEFORE, lifetime / 4) if lifetime > 0 else float("inf")
+        self._end = self._clock() + lifetime if lifetime > 0 else float("inf")
+        self._due = self._end - min(RENEW_BEFORE, lifetime / 4)
 
     @property
     def base(self) -> str:
@@ -169,14 +181,19 @@ class ApiSource(UrlSource):
         return self._url.base
 
     @property
-    def storage_options(self) -> dict[str, str]:
-        """Server, workflow and execution."""
-        return {"server": self._api.base_url, "workflow": self._workflow, "execution": self._execution_id}
+    def storage_options(self) -> dict[str, Any]:
+        """Server, workflow and execution, and whether it may still run."""
+        return named(self._api, self._workflow, self._execution_id, partial=self._partial)
 
     @property
     def expects_listing(self) -> bool:
         """Always: the API has said that it is a publication."""
         return True
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it still ran when this was made."""
+        return self._partial
 
     def current(self) -> SignedUrl:
         """Return the newest URL."""
@@ -186,13 +203,31 @@ class ApiSource(UrlSource):
         """Whether the URL is about to end."""
         return self._clock() >= self._due
 
+    def is_over(self) -> bool:
+        """Whether the URL has ended, by a clock that nobody sets."""
+        return self._clock() >= self._end
+
+    def renew_soon(self) -> None:
+        """Begin to renew the URL in a thread of its own, unless one is at it."""
+        if self._renewer is None or not self._renewer.is_alive():
+            # Of no pool, whose threads a process that ends waits for: an API may be silent for minutes.
+            self._renewer = threading.Thread(
+                target=self._renew_quietly, args=(self._url,), name="wildcast-renew", daemon=True
+            )
+            self._renewer.start()
+
+    def _renew_quietly(self, stale: SignedUrl) -> None:
+        # What went wrong is said when the URL has ended, if it then still does.
+        with contextlib.suppress(WildcastError):
+            self.renew(stale)
+
     def renew(self, stale: SignedUrl) -> SignedUrl | None:
         """Ask the API for another URL, once however many callers wait.
 
         Raises
         ------
-        ApiError
-            If the API does not answer, or with an error.
+        ApiError, ExecutionError
+            If the API does not answer, or gives none.
         ResultChangedError
             If the execution was published anew under another prefix.
         """
@@ -200,11 +235,13 @@ class ApiSource(UrlSource):
             if self._url is not stale:
                 return self._url
             self._repeat_failure()
-            self._due = self._clock() + _ASK_AGAIN
             try:
                 self._take(self._ask())
-            except ApiError as error:
-                self._failure = (self._clock(), error)
+            except WildcastError as error:
+                now = self._clock()
+                self._failure = (now, error)
+                self._due = now + min(_ASK_AGAIN * 2**self._failures, _ASK_AGAIN_AT_MOST)
+                self._failures += 1
                 raise
             return self._url
 
@@ -214,7 +251,7 @@ class ApiSource(UrlSource):
             raise self._failure[1]
 
     def _ask(self) -> SignedUrl:
-        metadata = self._api.results(self._workflow, self._execution_id, listed=False)
+        metadata = self._api.results(self._workflow, self._execution_id, listed=False, partial_too=self._partial)
         fresh = link_of(metadata)
         if fresh.base != self._url.base:
             raise ResultChangedError(
@@ -224,10 +261,16 @@ class ApiSource(UrlSource):
 
     def files(self) -> Mapping[str, int] | None:
         """Return the files that the API lists."""
-        return self._api.listing(self._workflow, self._execution_id)
+        return self._api.listing(self._workflow, self._execution_id, partial_too=self._partial)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"api": self._api, "workflow": self._workflow, "execution_id": self._execution_id, "first": self._url}
+        return {
+            "api": self._api,
+            "workflow": self._workflow,
+            "execution_id": self._execution_id,
+            "first": self._url,
+            "partial": self._partial,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # the constructor's own arguments, from __getstate__
@@ -255,9 +298,9 @@ class ServerSource(UrlSource):
         return self._url.base
 
     @property
-    def storage_options(self) -> dict[str, str]:
+    def storage_options(self) -> dict[str, Any]:
         """Server, workflow and execution."""
-        return {"server": self._api.base_url, "workflow": self._workflow, "execution": self._execution_id}
+        return named(self._api, self._workflow, self._execution_id)
 
     @property
     def expects_listing(self) -> bool:
@@ -288,6 +331,12 @@ class ServerSource(UrlSource):
             return self._api.manifest(self._workflow, self._execution_id)
         except (UnsupportedError, UnknownExecutionError):
             return None
+
+
+def named(api: "Api", workflow: str, execution_id: str, *, partial: bool = False) -> dict[str, Any]:
+    """Return the storage options that name an execution; `partial`: one that may still run."""
+    names = {"server": api.base_url, "workflow": workflow, "execution": execution_id}
+    return {**names, "partial": True} if partial else names
 
 
 def parse(signed_url: str) -> SignedUrl:

@@ -14,6 +14,7 @@ too few bytes, an encoding, a redirect  repeated, then `TransferBrokenError`
 """
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -25,6 +26,7 @@ from yarl import URL
 from wildcast._errors import (
     AccessRefusedError,
     ApiError,
+    ExecutionError,
     MissingFileError,
     OriginRefusedError,
     RangeNotSatisfiableError,
@@ -92,11 +94,18 @@ class Transport:
         self._renewing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     async def request(
-        self, path: str, receive: Receive[T], *, method: str = "GET", headers: Callable[[], Mapping[str, str]] = dict
+        self,
+        path: str,
+        receive: Receive[T],
+        *,
+        method: str = "GET",
+        headers: Callable[[], Mapping[str, str]] = dict,
+        link: SignedUrl | None = None,
     ) -> T:
         """Request one file and hand its answer to `receive`, which is called for 200 and 206 only.
 
-        `headers` is asked before each attempt, so that a download can go on where it was broken off.
+        `headers` is asked before each attempt, so that a download can go on where it was broken off. `link` is used in
+        the place of the source's, and nobody renews it.
 
         Raises
         ------
@@ -105,11 +114,12 @@ class Transport:
         """
         failures, renewed = 0, False
         while True:
-            link = await self._fresh_link()
+            current = link or await self._fresh_link()
             try:
-                return await self._attempt(link, path, receive, method, dict(headers()))
+                return await self._attempt(current, path, receive, method, dict(headers()))
             except AccessRefusedError as refusal:
-                if renewed or isinstance(refusal, OriginRefusedError) or not await self._renew_after(refusal, link):
+                is_final = renewed or link is not None or isinstance(refusal, OriginRefusedError)
+                if is_final or not await self._renew_after(refusal, current):
                     raise
                 renewed = True
             except (StoreUnavailableError, TransferBrokenError) as error:
@@ -165,18 +175,19 @@ class Transport:
 
     async def _fresh_link(self) -> SignedUrl:
         await self.prepare()
-        link = self._source.current()
-        if not self._source.is_due():
-            return link
-        try:
-            return await self._renew(link, only_if_due=True) or link
-        except ApiError:
-            return link  # It may still be good; if it is not, the refusal says so.
+        source = self._source
+        if source.is_due() and not source.is_over():
+            source.renew_soon()
+        elif source.is_due():
+            # In vain it may still be good, if a clock is wrong; if it is not, the refusal says so.
+            with contextlib.suppress(ApiError, ExecutionError):
+                await self._renew(source.current(), only_if_due=True)
+        return source.current()
 
     async def _renew_after(self, refusal: AccessRefusedError, link: SignedUrl) -> bool:
         try:
             return await self._renew(link) is not None
-        except ApiError as error:
+        except (ApiError, ExecutionError) as error:
             failed = type(refusal)(f"{refusal} Renewing the URL failed: {error}")
             failed.status = refusal.status
             raise failed from error
@@ -233,7 +244,8 @@ def _failure(
     if status in (_REFUSES if said is None else _API_REFUSES):
         return _refusal(path, status, link, said)
     if status == NOT_SATISFIABLE and ranged:
-        return RangeNotSatisfiableError(f"The range asked for is not satisfiable: {shown(path)} is shorter.")
+        # Without the words that zarr takes for an empty object: nothing says how long this one should be.
+        return RangeNotSatisfiableError(f"{answered}: it ends before the part that was asked for.")
     if status in _TRANSIENT or status in _SERVER_ERRORS:
         wait = parse_retry_after(response.headers.get("Retry-After"))
         return StoreUnavailableError(f"{answered}{f': {said}' if said else ''}; try again later.", wait)

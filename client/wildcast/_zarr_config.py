@@ -1,4 +1,8 @@
-"""How many chunks zarr asks for at a time: more than its default of 10, unless somebody has set a number."""
+"""How many chunks zarr asks for at a time: more than its default of 10, unless somebody has set a number.
+
+Who means just that default says so by ``ZARR_ASYNC__CONCURRENCY``, a configuration file of zarr's, or a call after the
+first read: of a call before it zarr keeps the number alone, which is then the same as if nobody had said anything.
+"""
 
 import os
 import sys
@@ -29,7 +33,7 @@ def raise_concurrency() -> None:
 
 
 def _is_set(config: Any) -> bool:
-    """Whether a file, the environment or a call has set it."""
+    """Whether a file, the environment or, to another number than the default, a call has set it."""
     if _VARIABLE in os.environ:
         return True
     defaults = [given for given in (_lookup(each) for each in config.defaults) if given is not None]

@@ -8,9 +8,11 @@ from wildcast._errors import (
     DatasetError,
     ExecutionError,
     InvalidParametersError,
+    InvalidPatternError,
     InvalidUrlError,
     MissingFileError,
     NotAuthorizedError,
+    PendingFileError,
     ReadError,
     ResultsPendingError,
     ServerBusyError,
@@ -51,11 +53,11 @@ class ExitCode(IntEnum):
 
 
 _KINDS: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
-    ((click.UsageError, InvalidParametersError, InvalidUrlError), ExitCode.USAGE),
+    ((click.UsageError, InvalidParametersError, InvalidPatternError, InvalidUrlError), ExitCode.USAGE),
     ((UnknownWorkflowError, UnknownExecutionError, MissingFileError, DatasetError), ExitCode.NOT_FOUND),
     ((NotAuthorizedError,), ExitCode.NOT_AUTHORIZED),
     ((ServerBusyError, ServerUnavailableError, StoreUnavailableError), ExitCode.UNAVAILABLE),
-    ((ResultsPendingError, WaitTimeoutError), ExitCode.PENDING),
+    ((ResultsPendingError, PendingFileError, WaitTimeoutError), ExitCode.PENDING),
     ((ReadError,), ExitCode.READING_FAILED),
     ((ExecutionError,), ExitCode.NO_RESULTS),
 )

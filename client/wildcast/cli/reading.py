@@ -121,8 +121,10 @@ def url_command(
 ) -> None:
     """Print a signed URL.
 
-    It is for the result, for a directory of it (both end with a star, in whose place a path goes), or for a file.
-    Whoever has it can read, until it ends. With --cookies: curl -H "$(wildcast url ID --cookies)" https://…
+    It is for the result, for a directory of it (both have a star, in whose place a path goes), or for a file. Whoever
+    has it can read, until it ends. A directory's brings along the manifest's, behind #manifest=, by which the client
+    tells a lost file from a gap; it shows the names and sizes of all files. With --cookies: curl -H "$(wildcast url ID
+    --cookies)" https://…
     """
     if cookies and path is not None:
         refuse("Cookies are for the whole result; leave PATH out.")

@@ -41,6 +41,15 @@ def is_execution_id(text: str) -> bool:
     return _EXECUTION_ID.fullmatch(text) is not None
 
 
+def is_publication(text: str) -> bool:
+    """Whether `text` has the form of a publication's directory: an execution id, and a number if not its first place.
+
+    No two executions have the same one, whoever's they are.
+    """
+    execution_id, dash, place = text.partition("-")
+    return is_execution_id(execution_id) and (not dash or (place.isascii() and place.isdecimal()))
+
+
 def is_metadata(path: str) -> bool:
     """Whether `path`, with or without its publication's prefix, describes other objects.
 

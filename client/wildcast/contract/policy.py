@@ -356,7 +356,7 @@ def strip_signature(url: str) -> str:
 
 def shorten_signature(url: str) -> str:
     """Return `url` for people to look at: every parameter that might be secret is shortened to ``…``."""
-    base, mark, query = url.partition("?")
+    base, mark, query = url.partition("#")[0].partition("?")
     return base + mark + "&".join(_shorten(field) for field in query.split("&"))
 
 

@@ -49,13 +49,18 @@ UNSAFE = {
 }
 
 
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+
+
 @pytest.mark.parametrize("case", UNSAFE)
 def test_a_codec_that_unpickles_is_refused(case):
-    """In zarr 2 and 3, consolidated or not, in groups and in shards, however its letters are written."""
+    """In zarr 2 and 3, consolidated or not, in groups and in shards, however its letters are written and encoded."""
     path, document = UNSAFE[case]
     for body in (json.dumps(document), json.dumps(document).replace("ickle", "\\u0069ckle")):
-        with pytest.raises(wildcast.UnsafeDataError, match="runs code"):
-            check_codecs(path, body.encode())
+        for encoding in ENCODINGS:
+            assert json.loads(body.encode(encoding)) == document
+            with pytest.raises(wildcast.UnsafeDataError, match="runs code"):
+                check_codecs(path, body.encode(encoding))
 
 
 SAFE = {

@@ -43,7 +43,7 @@ def test_odd_names_arrive_as_they_are(cdn, name):
 
 def test_a_path_that_leaves_the_prefix_is_refused(cdn):
     """A segment of two dots is not sent anywhere."""
-    with pytest.raises(ValueError, match="plain segments"):
+    with pytest.raises(wildcast.MissingFileError, match="plain segments"):
         cdn.fs().cat_file("../exec_2/a.bin")
     assert cdn.requests == []
 
@@ -231,11 +231,15 @@ def test_a_server_that_is_not_there_is_an_error():
         fs.cat_file("a.bin")
 
 
-def test_an_unsatisfiable_range_is_named_as_zarr_expects(cdn):
-    """A range behind the end is an OSError with the two words that zarr looks for."""
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_an_unsatisfiable_range_is_named_as_zarr_expects(cdn, is_listed):
+    """A range behind the end has zarr's two words only where the manifest tells the end, and never by the CDN's."""
     cdn.objects["a.bin"] = BODY
-    with pytest.raises(wildcast.RangeNotSatisfiableError, match="not satisfiable"):
+    if is_listed:
+        cdn.write_manifest()
+    with pytest.raises(wildcast.RangeNotSatisfiableError) as caught:
         cdn.fs().cat_file("a.bin", len(BODY), None)
+    assert ("not satisfiable" in str(caught.value)) == is_listed
 
 
 @pytest.mark.parametrize("bounds", [(None, None), (0, 10)])
@@ -247,6 +251,21 @@ def test_a_wrong_416_is_not_taken_for_an_empty_file(cdn, bounds):
     cdn.fault = status(416)
     with pytest.raises(wildcast.ReadError) as caught:
         fs.cat_file("a.bin", *bounds)
+    assert "not satisfiable" not in str(caught.value)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("bounds", [(50, 60), (50, None)])
+def test_a_page_in_the_place_of_a_part_is_not_empty(cdn, chunked, bounds):
+    """A whole answer that ends before the part is an error, of which nothing is cut out."""
+
+    async def page():
+        yield b"<html>"
+
+    answer = {True: lambda: StreamingResponse(page()), False: lambda: Response(b"<html>")}[chunked]
+    cdn.fault = lambda path, _: answer() if path == "a.bin" else None
+    with pytest.raises(wildcast.RangeNotSatisfiableError) as caught:
+        cdn.fs().cat_file("a.bin", *bounds)
     assert "not satisfiable" not in str(caught.value)
 
 

@@ -62,3 +62,11 @@ def test_a_listing_is_the_tree_of_its_paths(paths):
         )
     assert all(listing.is_directory(directory) for directory in directories - {""})
     assert not any(listing.is_directory(path) for path in files)
+
+
+@given(st.sets(st.lists(st.sampled_from(["a", "a-", "b"]), max_size=4).map("/".join)))
+def test_stores_are_the_outermost_directories_with_metadata(directories):
+    """Groups and arrays in a store are no stores of their own."""
+    listing = Listing({f"{directory}/zarr.json".lstrip("/"): 1 for directory in directories} | {"c/0": 1})
+    inner = {d for d in directories for o in directories if d != o and (not o or d.startswith(f"{o}/"))}
+    assert listing.stores() == sorted(directories - inner)

@@ -115,6 +115,63 @@ def test_members_of_different_grids_are_no_ensemble(publish):
         result.open_ensemble()
 
 
+def shaped(number, **changes):
+    """A member with coordinates of every kind; `changes` make it one of another form."""
+    data = member(number).assign(u=("x", np.arange(6.0) * 2, {"units": "K"}))
+    coords = {
+        "init": np.datetime64("2026-01-01", "ns") + number,
+        "lat": ("x", np.arange(6.0)),
+        "name": f"m{'x' * number}",
+    }
+    return data.assign_coords(coords).assign(changes)
+
+
+def test_coordinates_that_differ_are_kept_of_each_member(publish):
+    """Those that do not stay as they are; none of them is taken for all."""
+    pytest.importorskip("dask")
+    second = shaped(1).assign_coords(lat2=("x", np.arange(6.0)))
+    first = shaped(0).assign_coords(lat2=("x", np.ones(6)))
+    ensemble = publish({"a.zarr": first, "b.zarr": second}, zarr_format=2).open_ensemble()
+    assert ensemble["init"].dims == ("member",)
+    np.testing.assert_array_equal(ensemble["init"], np.datetime64("2026-01-01", "ns") + np.arange(2))
+    assert ensemble["name"].to_numpy().tolist() == ["m", "mx"]
+    np.testing.assert_array_equal(ensemble["lat2"].sel(member="b"), np.arange(6.0))
+    assert ensemble["lat"].dims == ("x",)
+    assert ensemble["u"].attrs["units"] == "K"
+
+
+OTHER_FORMS = {
+    "a variable less": (lambda data: data.drop_vars("u"), "variables: u "),
+    "a variable more": (lambda data: data.assign(v=data["u"]), "variables: v "),
+    "a coordinate less": (lambda data: data.drop_vars("lat"), "coordinates: lat "),
+    "a coordinate in a variable's place": (lambda data: data.set_coords("u"), "variables: u "),
+    "another type": (lambda data: data.assign(u=data["u"].astype("f4")), "'u' has other types .* float64 and float32"),
+    "another unit": (
+        lambda data: data.assign(u=data["u"].assign_attrs(units="degC")),
+        "'u' has other units .* K and degC",
+    ),
+    "no unit": (lambda data: data.assign(u=data["u"].drop_attrs()), "'u' has other units"),
+    "another unit of a coordinate": (
+        lambda data: data.assign_coords(x=data["x"].assign_attrs(units="m")),
+        "'x' has other units",
+    ),
+    "other dimensions": (lambda data: data.assign(u=data["u"].expand_dims("z")), "'u' has other dimensions"),
+    "other indexes": (lambda data: data.assign_coords(x=np.arange(6) + 1), "align"),
+    "fewer": (lambda data: data.isel(x=slice(3)), "align"),
+    "the new dimension": (lambda data: data.assign(member=7), "'b.zarr' has 'member' already"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_FORMS)
+def test_what_is_of_another_form_is_no_member(publish, case):
+    """Nothing is filled up, converted, dropped or taken from another member: the error says what differs."""
+    pytest.importorskip("dask")
+    change, sentence = OTHER_FORMS[case]
+    result = publish({"a.zarr": shaped(0), "b.zarr": change(shaped(1))}, zarr_format=2)
+    with pytest.raises(ValueError, match=sentence):
+        result.open_ensemble()
+
+
 def test_an_ensemble_of_nothing_is_an_error(publish):
     """A result without datasets says so."""
     pytest.importorskip("dask")

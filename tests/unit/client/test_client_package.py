@@ -33,12 +33,15 @@ EXPORTED = [
     "ExecutionStatus",
     "IdempotencyConflictError",
     "InvalidParametersError",
+    "InvalidPatternError",
     "InvalidUrlError",
     "LostObjectError",
     "MissingFileError",
     "NoListingError",
+    "NotAFileError",
     "NotAuthorizedError",
     "OriginRefusedError",
+    "PendingFileError",
     "ProgressEvent",
     "RangeNotSatisfiableError",
     "ReadError",
@@ -58,6 +61,7 @@ EXPORTED = [
     "UnexpectedAnswerError",
     "UnknownExecutionError",
     "UnknownWorkflowError",
+    "UnlistedWarning",
     "UnsafeDataError",
     "UnsafePathError",
     "UnsupportedError",
@@ -143,9 +147,9 @@ def test_errors_survive_pickling_and_say_their_sentence(kind):
 
 
 def test_only_a_missing_file_is_a_file_not_found():
-    """Zarr reads FileNotFoundError as fill values, so nothing else may be one."""
+    """Zarr reads FileNotFoundError as fill values, so nothing may be one that is or may be a file."""
     zarrs = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
-    assert [kind for kind in ERRORS if issubclass(kind, zarrs)] == [_errors.MissingFileError]
+    assert [kind for kind in ERRORS if issubclass(kind, zarrs)] == [_errors.MissingFileError, _errors.NotAFileError]
 
 
 def test_every_error_is_exported():

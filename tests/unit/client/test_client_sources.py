@@ -1,6 +1,8 @@
 """Renewal of signed URLs, back-off, and what survives pickling."""
 
+import contextlib
 import pickle
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -15,9 +17,10 @@ from starlette.routing import Route
 
 import wildcast
 from wildcast._api import Api
+from wildcast._fixed_source import FixedSource
 from wildcast._retry import LONGEST_RETRY_AFTER, Retry, parse_retry_after
 from wildcast._sessions import proxy_for
-from wildcast._sources import ApiSource, FixedSource, link_of, parse
+from wildcast._sources import ApiSource, link_of, parse
 from wildcast.contract.wire import ResultMetadata
 
 TOKEN = "canary-token"
@@ -28,13 +31,19 @@ class RenewingApi:
 
     def __init__(self, cdn) -> None:
         self.cdn, self.calls, self.status, self.base = cdn, 0, 200, cdn.base
+        self.sentence = "out of order"
+        self.hold = threading.Event()
+        self.hold.set()
 
     def results(self, request):
+        assert self.hold.wait(20)
         self.calls += 1
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return JSONResponse({"error": "no"}, 401)
+        if self.status == 202:
+            return JSONResponse({"message": "not yet", "status": "running"}, 202)
         if self.status != 200:
-            return JSONResponse({"error": "out of order", "details": None}, self.status)
+            return JSONResponse({"error": self.sentence, "details": None}, self.status)
         signature = f"fresh{self.calls}"
         self.cdn.accepted = {signature}
         url = self.cdn.signed(signature=signature).replace(self.cdn.base, self.base)
@@ -126,10 +135,61 @@ def test_a_url_that_is_still_good_is_used_while_the_api_is_down(cdn, renewing):
     cdn.publish(a=b"data")
     renewing.status = 500
     now = [0.0]
-    fs = filesystem(cdn, renewing.source(clock=lambda: now[0]))
+    source = renewing.source(clock=lambda: now[0])
+    fs = filesystem(cdn, source)
     now[0] += 3590
     assert [fs.cat_file("a") for _ in range(20)] == [b"data"] * 20
+    source._renewer.join(20)
     assert renewing.calls == 1
+
+
+def test_attempts_to_renew_become_rarer(renewing):
+    """Each follows the failure of the one before, after a time that doubles; a success makes it short again."""
+    now = [0.0]
+    source = renewing.source(clock=lambda: now[0])
+    pauses = []
+    for renewing.status in (500, 500, 404, 500, 500, 500, 200, 500):
+        now[0] = max(now[0], 3540)
+        with contextlib.suppress(wildcast.ApiError):
+            source.renew(source.current())
+        pauses.append(source._due - now[0])
+        now[0] = source._due
+        assert source.is_due()
+    assert pauses == [5, 10, 20, 40, 60, 60, pytest.approx(3540, abs=5), 5]
+
+
+def test_a_silent_api_delays_nobody_while_the_url_is_good(cdn, renewing):
+    """Renewing is begun behind the readers, once; when the API answers, they go on with the new URL."""
+    cdn.publish(a=b"data")
+    now, answering = [0.0], renewing.hold
+    source = renewing.source(clock=lambda: now[0])
+    fs = filesystem(cdn, source)
+    now[0] += 3550
+    answering.clear()
+    began = time.monotonic()
+    assert [fs.cat_file("a") for _ in range(20)] == [b"data"] * 20
+    assert time.monotonic() - began < 5
+    answering.set()
+    source._renewer.join(20)
+    assert renewing.calls == 1
+    assert fs.cat_file("a") == b"data"
+    assert "Signature=fresh1" in source.current().query
+    assert not source.is_due()
+
+
+def test_an_api_without_results_stops_nobody_while_the_url_is_good(cdn, renewing):
+    """Neither does one that has nothing to give, as of an execution that has begun anew."""
+    cdn.publish(a=b"data")
+    now = [0.0]
+    source = renewing.source(clock=lambda: now[0])
+    fs = filesystem(cdn, source)
+    renewing.status = 202
+    for now[0] in (3545.0, 3555.0, 3601.0):
+        assert fs.cat_file("a") == b"data"
+        source._renewer.join(20)
+    cdn.accepted = set()
+    with pytest.raises(wildcast.AccessRefusedError, match="is running"):
+        fs.cat_file("a")
 
 
 def test_a_renewal_that_fails_says_why(cdn, renewing):
@@ -138,6 +198,15 @@ def test_a_renewal_that_fails_says_why(cdn, renewing):
     renewing.status = 500
     with pytest.raises(wildcast.AccessRefusedError, match="out of order"):
         filesystem(cdn, renewing.source()).cat_file("a")
+
+
+def test_an_api_cannot_smuggle_words_into_an_error(cdn, renewing):
+    """A sentence of the API with zarr's words in it does not make a refusal read as empty."""
+    cdn.accepted = set()
+    renewing.status, renewing.sentence = 500, "this is not satisfiable"
+    with pytest.raises(wildcast.AccessRefusedError, match="not-satisfiable") as caught:
+        filesystem(cdn, renewing.source()).cat_file("a")
+    assert "not satisfiable" not in str(caught.value)
 
 
 def test_a_publication_that_moved_is_an_error(cdn, renewing):

@@ -76,12 +76,12 @@ def test_netcdf_opens_by_url(options):
         xr.testing.assert_identical(opened.load(), DATA)
 
 
-def test_simplecache_reads_what_it_has_copied(options, tmp_path):
+def test_simplecache_reads_what_it_has_copied(options, result, tmp_path):
     """A local copy is made once, by the cache of fsspec."""
     cache = {"cache_storage": str(tmp_path / "cache")}
-    with fsspec.open("simplecache::wildcast://d.nc", wildcast=options, simplecache=cache) as file:
+    with fsspec.open(f"simplecache::{result.url('d.nc')}", wildcast=options, simplecache=cache) as file:
         xr.testing.assert_identical(xr.open_dataset(file, engine="h5netcdf").load(), DATA)
-    url = "simplecache::wildcast://a b.zarr"
+    url = f"simplecache::{result.url('a b.zarr')}"
     opened = xr.open_zarr(url, storage_options={"wildcast": options, "simplecache": cache}, chunks=None)
     xr.testing.assert_identical(opened.load(), DATA)
 

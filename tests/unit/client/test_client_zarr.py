@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 import zarr
 from starlette.responses import Response, StreamingResponse
+from zarr.codecs import BytesCodec, ShardingCodec
 from zarr.storage import FsspecStore
 
 import wildcast
@@ -169,6 +170,59 @@ def test_a_store_without_manifest_reads_its_gaps_by_404(cdn, tmp_path):
     cdn.objects.update(objects)
     values = open_store(cdn.fs())["t"].to_numpy()
     assert (values[:3, :5] == FILL).all()
+
+
+@pytest.mark.parametrize("index_location", ["start", "end"])
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_shard_that_was_cut_off_has_no_gaps(cdn, tmp_path, index_location, is_listed):
+    """Where its index is and the chunks are not, they are lost and not "never written", with a manifest or without."""
+    shard = ShardingCodec(chunk_shape=(16,), codecs=[BytesCodec()], index_location=index_location)
+    array = zarr.create_array(
+        tmp_path / "s.zarr", shape=(64,), chunks=(64,), dtype="i4", fill_value=0, compressors=None, serializer=shard
+    )
+    array[:] = np.arange(1, 65)
+    cdn.publish(**{f"s.zarr/{name}": (tmp_path / "s.zarr" / name).read_bytes() for name in ("zarr.json", "c/0")})
+    if not is_listed:
+        del cdn.objects[MANIFEST_PATH]
+    cdn.objects["s.zarr/c/0"] = cdn.objects["s.zarr/c/0"][: 4 * 16 + 4 + 64]
+    opened = zarr.open_array(FsspecStore(cdn.fs(), read_only=True, path="s.zarr"), mode="r")
+    for part in (slice(None), slice(20, 44), slice(50, None)):
+        with pytest.raises((wildcast.ReadError, ValueError)) as caught:
+            opened[part]
+        assert not isinstance(caught.value, FileNotFoundError)
+
+
+OPENERS = {
+    "mapper": lambda cdn, path: xr.open_zarr(wildcast.create_cloudfront_mapper(cdn.signed(), path), chunks=None),
+    "consolidated": lambda cdn, path: xr.open_zarr(cdn.fs().get_mapper(path), consolidated=True, chunks=None),
+    "url": lambda cdn, path: xr.open_zarr(f"wildcast://{path}", storage_options={"signed_url": cdn.signed()}),
+    "group": lambda cdn, path: zarr.open_group(FsspecStore(cdn.fs(), read_only=True, path=path), mode="r"),
+    "array": lambda cdn, path: zarr.open_array(FsspecStore(cdn.fs(), read_only=True, path=path), mode="r"),
+}
+
+
+@pytest.mark.parametrize("way", OPENERS)
+@pytest.mark.parametrize("path", ["wrong.zarr", "", "dir", "r.zar"])
+def test_a_wrong_path_is_answered_with_the_right_ones(store, way, path):
+    """Who names no store, or none that is there, reads which there are."""
+    store.publish(**{"dir/a b.zarr/zarr.json": b"{}", "notes.txt": b"1"})
+    with pytest.raises(wildcast.DatasetError, match=r"'dir/a b.zarr', 'r.zarr'"):
+        OPENERS[way](store, path)
+
+
+def test_what_a_store_lacks_is_missing_and_nothing_else(store):
+    """Looking for a group or an array in a store finds none, and that is no error."""
+    group = zarr.open_group(FsspecStore(store.fs(), read_only=True, path="r.zarr"), mode="r")
+    assert ("t" in group, "nothing" in group, "no/thing" in group) == (True, False, False)
+    with pytest.raises(wildcast.MissingFileError):
+        store.fs().cat_file("r.zarr/nothing/zarr.json")
+
+
+def test_a_result_without_stores_lacks_their_metadata(cdn):
+    """Where there is no store to name, the file is missing."""
+    cdn.publish(**{"notes.txt": b"1"})
+    with pytest.raises(wildcast.MissingFileError):
+        cdn.fs().cat_file("r.zarr/zarr.json")
 
 
 def test_threads_read_concurrently(store):

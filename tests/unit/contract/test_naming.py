@@ -11,6 +11,7 @@ from wildcast.contract.naming import (
     check_keys,
     is_execution_id,
     is_metadata,
+    is_publication,
     join_key,
     new_execution_id,
     quote_key,
@@ -99,3 +100,22 @@ def test_metadata_is_known_by_name(path):
 def test_data_is_everything_else(path):
     """A name that merely resembles metadata is data."""
     assert not is_metadata(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", True),
+        ("-2", True),
+        ("-10", True),
+        ("-", False),
+        ("-x", False),
+        ("-2-3", False),
+        ("/a", False),
+        ("-²", False),
+    ],
+)
+def test_publications_are_called_by_their_execution_and_place(text, expected):
+    """The first place has the execution's id alone, each further one its number as well."""
+    assert is_publication(f"exec_1769560728_10ed9d3c{text}") == expected
+    assert not is_publication("results")

@@ -83,7 +83,7 @@ def test_a_file_is_printed_as_it_is(call, name, monkeypatch):
     assert call("cat", name, "sub dir/b.bin").out == bytes(range(256)) * 10
 
 
-@pytest.mark.parametrize("path", ["sub dir", "sub dir/deep/", "", "/"])
+@pytest.mark.parametrize("path", ["sub dir", "sub dir/deep/", "r.zarr", "", "/"])
 def test_a_directory_is_not_printed(call, name, path):
     """It is no file, and the sentence names the commands for it."""
     done = call("cat", name, path)
@@ -91,6 +91,19 @@ def test_a_directory_is_not_printed(call, name, path):
     assert "is a directory: `wildcast ls`" in done.err
     assert "`wildcast get`" in done.err
     assert call("cat", name, path, "--json").error["kind"] == "MissingFileError"
+
+
+@pytest.mark.parametrize("path", ["a//b", "../a.txt", "sub dir/./b.bin"])
+def test_a_path_that_is_none_is_a_sentence(call, name, path):
+    """There is no such file, and no traceback."""
+    done = call("--json", "cat", name, path)
+    assert (done.code, done.out, done.error["kind"]) == (3, b"", "MissingFileError")
+
+
+def test_a_pattern_that_is_none_is_a_sentence(call, name):
+    """It is a word of the command that is not as it has to be."""
+    done = call("--json", "get", name, "a**")
+    assert (done.code, done.error["kind"]) == (2, "InvalidPatternError")
 
 
 def test_a_dataset_is_shown(call, name):

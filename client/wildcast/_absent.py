@@ -1,0 +1,26 @@
+"""The errors for files that are not there, or are not what they were."""
+
+from wildcast._errors import MissingFileError, NotAFileError, PendingFileError, StaleObjectError, shown
+
+
+def missing(key: str) -> MissingFileError:
+    """Return the error for a file that was never written."""
+    return MissingFileError(f"There is no {shown(key)} in this result.")
+
+
+def not_a_file(key: str) -> NotAFileError:
+    """Return the error for a directory; `key` is empty for the publication itself."""
+    return NotAFileError(f"{shown(key) if key else 'The result itself'} is a directory, and not a file.")
+
+
+def pending(key: str) -> PendingFileError:
+    """Return the error for a file that an execution may still write."""
+    return PendingFileError(
+        f"{shown(key)} is not there so far, and the execution still runs: nobody can say what it will hold. Ask for "
+        "the partial result again later, or with fill_missing=True for fill values in the place of what is not there."
+    )
+
+
+def replaced(key: str) -> StaleObjectError:
+    """Return the error for a file that is another one than when it was opened."""
+    return StaleObjectError(f"{shown(key)} has been replaced since it was opened; open it again.")

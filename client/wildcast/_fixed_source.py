@@ -1,0 +1,82 @@
+"""The files below a signed URL that somebody handed over."""
+
+import warnings
+from dataclasses import replace
+from urllib.parse import quote, unquote
+
+from wildcast._errors import InvalidUrlError
+from wildcast._sources import UrlSource, parse
+from wildcast.contract.naming import MANIFEST_PATH, is_publication
+from wildcast.contract.policy import SignedUrl
+
+_MARK = "#manifest="
+
+
+class UnlistedWarning(UserWarning):
+    """Nothing will say which files there are, so a file that the store has lost reads as one that was never written."""
+
+
+def with_manifest(signed_url: str, manifest_url: str) -> str:
+    """Return the signed URL of a directory with that of the manifest behind it, where no server ever sees it."""
+    return f"{signed_url}{_MARK}{quote(manifest_url, safe='')}"
+
+
+class FixedSource(UrlSource):
+    """A wildcard signed URL that somebody handed over; it is pickled whole, because that is all there is.
+
+    Parameters
+    ----------
+    signed_url
+        ``<base>/*?<query>``, for a directory of a publication with ``#manifest=<signed URL>``, as `Result.sign` gives
+        it: the signature of a directory does not cover the manifest, which lies above.
+
+    Raises
+    ------
+    InvalidUrlError
+        If it is no such URL.
+    """
+
+    def __init__(self, signed_url: str) -> None:
+        url, mark, manifest_url = signed_url.strip().partition(_MARK)
+        self._url = parse(url)
+        self._publication = _publication_of(parse(unquote(manifest_url)), self._url) if mark else None
+        if self._publication is None and any(map(is_publication, self.base.split("/")[:-1])):
+            warnings.warn(
+                f"{self.base} is a directory of a publication, and its signature does not cover the manifest: a file "
+                "that the store has lost will read as one that was never written. Take the URL of the whole result, or "
+                "the directory's as Result.sign and `wildcast url` give it, with all that is in it.",
+                UnlistedWarning,
+                stacklevel=5,
+            )
+
+    @property
+    def base(self) -> str:
+        """The prefix's URL."""
+        return self._url.base
+
+    def current(self) -> SignedUrl:
+        """Return the URL."""
+        return self._url
+
+    @property
+    def expects_listing(self) -> bool:
+        """Whether it brings along where the manifest is."""
+        return self._publication is not None
+
+    @property
+    def directory(self) -> str:
+        """Where in its publication these files lie."""
+        return "" if self._publication is None else unquote(self.base.removeprefix(f"{self._publication.base}/"))
+
+    @property
+    def manifest_link(self) -> SignedUrl | None:
+        """The publication's URL, signed for the manifest alone."""
+        return self._publication
+
+
+def _publication_of(manifest: SignedUrl, directory: SignedUrl) -> SignedUrl:
+    base = manifest.base.removesuffix(f"/{MANIFEST_PATH}")
+    if base == manifest.base or not directory.base.startswith(f"{base}/"):
+        # A manifest of other files would say that none of these was ever written.
+        raise InvalidUrlError("The manifest that this signed URL names is not that of the directory.")
+    return replace(manifest, base=base)
