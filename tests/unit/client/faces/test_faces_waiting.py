@@ -136,8 +136,8 @@ def test_a_wait_by_events_ends_at_its_own_time(api, client, monkeypatch):
     api_runs = threading.Timer(0.3, api.run, [execution.id])
     api_runs.start()
     with pytest.raises(wildcast.WaitTimeoutError, match="still running"):
-        execution.wait(timeout=2.5)
-    assert 2.5 <= time.monotonic() - began < 3.0
+        execution.wait(timeout=2.2)  # However late the event is: what is left after its second is less than one.
+    assert 2.2 <= time.monotonic() - began < 2.7
     assert len(api.asked("events")) >= 1
     assert any("wait=" in seen.query for seen in api.asked("status"))
     _wait_for(lambda: api.streams == 0)
