@@ -287,6 +287,14 @@ def test_the_variable_is_named_where_the_address_came_from_it(monkeypatch, given
     assert ("WILDCAST_URL" in str(caught.value)) is named
 
 
+def test_a_signature_that_is_refused_advises_no_list_of_executions(server):
+    """It may be the file that is not there."""
+    server.fail(404, {"error": "the result has no file 'a'"})
+    with pytest.raises(wildcast.ApiError) as caught:
+        server.client._api.sign("wf", server.id, path="a")
+    assert str(caught.value) == "the result has no file 'a'"
+
+
 def test_an_unknown_execution_is_named(server):
     """An id that the server does not know is an error when it is asked for."""
     with pytest.raises(wildcast.UnknownExecutionError):

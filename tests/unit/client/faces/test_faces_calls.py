@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import numpy as np
 import pytest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
 import wildcast
 from wildcast.contract.status import ExecutionStatus as Status
@@ -57,144 +57,12 @@ def test_an_unknown_workflow_says_what_to_do(client):
         client.submit("wf", n="many")
 
 
-def test_a_submission_holds_what_was_given(api, client):
-    """Labels, retention and webhook lie beside the parameters, also of the same names."""
-    execution = client.submit(
-        "wf",
-        {"n": 2},
-        labels={"project": "storms", "member": 3},
-        retention=timedelta(days=1),
-        webhook="https://example.org/hook",
-    )
-    found = api.records.get(execution.id)
-    assert found.parameters == {"n": 2}
-    assert found.labels == {"project": "storms", "member": "3"}
-    assert found.retention_seconds == 86_400
-    assert found.webhook == "https://example.org/hook"
-    assert "idempotency-key" not in api.seen[0].headers
-
-
-def test_a_parameter_may_have_the_name_of_an_option(api, client):
-    """Given in `parameters` it is the workflow's."""
-    sent = []
-
-    def answer(request):
-        async def keep(scope, receive, send):
-            sent.append(json.loads(await request.body()))
-            await JSONResponse({"error": "enough"}, 422)(scope, receive, send)
-
-        return keep
-
-    api.meddle = answer
-    with pytest.raises(wildcast.InvalidParametersError, match="enough"):
-        client.submit("wf", {"labels": [1], "retention": 2, "webhook": 3, "idempotency_key": 4}, labels={"a": "b"})
-    assert sent == [
-        {
-            "parameters": {"labels": [1], "retention": 2, "webhook": 3, "idempotency_key": 4},
-            "labels": {"a": "b"},
-        }
-    ]
-
-
-@pytest.mark.parametrize("extras", [{"labels": {"a b": "c"}}, {"webhook": "ftp://example.org"}], ids=str)
-def test_what_no_schema_tells_of_is_refused_without_naming_it(client, extras):
-    """The advice of an error is about what is wrong, or left out."""
-    with pytest.raises(wildcast.InvalidParametersError) as caught:
-        client.submit("wf", **extras)
-    assert "schema" not in str(caught.value)
-
-
-@pytest.mark.parametrize("parameters", [5, "n=5", [("n", 5)]], ids=repr)
-def test_parameters_without_names_are_refused(api, client, parameters):
-    """In a sentence that says how they are given."""
-    with pytest.raises(TypeError, match=r"^Parameters are given by name"):
-        client.submit("wf", parameters)
-    assert api.seen == []
-
-
-@pytest.mark.parametrize("labels", ["a", ["a=b"]], ids=repr)
-def test_labels_that_are_none_are_refused(api, client, labels):
-    """Of a submission and of a list alike."""
-    for use in (lambda: client.submit("wf", labels=labels), lambda: list(client.executions(labels=labels))):
-        with pytest.raises(TypeError, match=r"^labels are .* dictionary"):
-            use()
-    assert api.seen == []
-
-
 def test_names_of_dots_are_no_steps_in_a_path(client):
     """The server is asked for exactly what was named."""
     with pytest.raises(wildcast.UnknownWorkflowError, match=r"'\.\.'"):
         client.schema("..")
     with pytest.raises(wildcast.UnknownExecutionError, match=r"'\.\.'"):
         client.get("wf", "..")
-
-
-@pytest.mark.parametrize("retention", [0, -1, float("nan"), timedelta(0), "7d", [7]])
-def test_a_retention_that_is_none_is_refused(client, retention):
-    """Before anything is sent."""
-    with pytest.raises(ValueError, match=r"^retention is .* seconds, .*a timedelta"):
-        client.submit("wf", retention=retention)
-
-
-@pytest.mark.parametrize("code", [429, 502, 503, 504])
-def test_with_a_key_a_submission_is_repeated(api, client, code):
-    """And it is one execution; without one it is sent once."""
-    left = [2]
-
-    def busy(_request):
-        left[0] -= 1
-        return JSONResponse({"error": "busy"}, code, {"Retry-After": "0"}) if left[0] >= 0 else None
-
-    api.meddle = busy
-    first = client.submit("wf", idempotency_key="forecast-17")
-    assert len(api.seen) == 3
-    assert client.submit("wf", idempotency_key="forecast-17").id == first.id
-    left[0] = 1
-    with pytest.raises(wildcast.ApiError, match="busy"):
-        client.submit("wf")
-    assert [each.id for each in client.executions()] == [first.id]
-
-
-def test_a_key_that_was_used_for_something_else_is_a_conflict(client):
-    """Nobody gets another one's execution for his own."""
-    client.submit("wf", idempotency_key="k", n=1)
-    with pytest.raises(wildcast.IdempotencyConflictError, match="a key of its own") as caught:
-        client.submit("wf", idempotency_key="k", n=2)
-    assert caught.value.status == 409
-
-
-@pytest.mark.parametrize("key", ["", "größe", "a\nb", "a b", "k" * 256, 5])
-def test_a_key_that_is_none_is_refused(api, client, key):
-    """Before anything is sent, and in one sentence."""
-    with pytest.raises(ValueError, match=r"^idempotency_key .* UUID"):
-        client.submit("wf", idempotency_key=key)
-    assert api.seen == []
-
-
-@pytest.mark.parametrize("idempotency_key", [None, "k"])
-def test_an_answer_that_cannot_be_read_is_an_error_of_the_tree(api, client, idempotency_key):
-    """Asked for again where that may be, and then said in a sentence; a submission may have arrived."""
-    api.meddle = lambda _: Response(b"junk", headers={"Content-Encoding": "gzip"}, media_type="application/json")
-    with pytest.raises(wildcast.UnexpectedAnswerError, match="cannot be decompressed"):
-        client.workflows()
-    assert len(api.seen) == 3
-    with pytest.raises(wildcast.UnexpectedAnswerError) as caught:
-        client.submit("wf", idempotency_key=idempotency_key)
-    assert ("may have been accepted" in str(caught.value)) is (idempotency_key is None)
-    assert len(api.seen) == (4 if idempotency_key is None else 6)
-
-
-def test_an_answer_that_was_lost_may_have_been_a_submission(api, client):
-    """Without a key nobody knows, and the sentence says so; a server that was never reached has nothing."""
-    for code, is_unknown in ((500, True), (502, True), (503, False), (504, True)):
-        api.meddle = lambda _, code=code: JSONResponse({"error": "no answer"}, code)
-        with pytest.raises(wildcast.ServerUnavailableError) as caught:
-            client.submit("wf")
-        assert ("may have been accepted" in str(caught.value)) is is_unknown
-    api.stop()
-    with pytest.raises(wildcast.ServerUnavailableError) as caught:
-        client.submit("wf")
-    assert "may have been accepted" not in str(caught.value)
 
 
 def test_executions_come_a_page_at_a_time(api, client, monkeypatch):
@@ -449,36 +317,3 @@ def test_results_that_earth2studio_says_are_pending_are(api, client):
     )
     with pytest.raises(wildcast.ResultsPendingError, match="is running"):
         client.get(api.add(1)).result()
-
-
-@pytest.mark.parametrize("timeout", ["10m", timedelta(minutes=10), float("nan"), [600]], ids=repr)
-def test_a_wait_that_is_no_number_says_what_is_one(api, client, timeout):
-    """With the line that would have worked, and before anybody is asked."""
-    execution = client.get("wf", api.add(1))
-    api.seen.clear()
-    with pytest.raises(ValueError, match=r"timeout is .*; give seconds, as a number, such as wait\(timeout=600\)\."):
-        execution.wait(timeout)
-    assert api.seen == []
-
-
-def test_a_retention_that_is_no_number_says_what_is_one(api, client):
-    """A time difference is one, too."""
-    with pytest.raises(ValueError, match=r"retention is '7d'; give seconds, as a number, .*, or a timedelta"):
-        client.submit("wf", retention="7d")
-    assert api.seen == []
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda timeout: wildcast.Client("http://127.0.0.1:9", timeout=timeout),
-        lambda timeout: wildcast.AsyncClient("http://127.0.0.1:9", timeout=timeout),
-        lambda timeout: wildcast.SignedFileSystem("http://127.0.0.1:9/*?Policy=x", timeout=timeout),
-    ],
-    ids=["client", "async client", "filesystem"],
-)
-def test_a_timeout_that_is_no_number_says_what_is_one(make):
-    """Where it is given, and not at the first request."""
-    with pytest.raises(ValueError, match=r"timeout is '30s'; give seconds, as a number, such as timeout=\d+\."):
-        make("30s")
-    make(30)
