@@ -311,10 +311,9 @@ class SignedFileSystem(ReadOnlyFileSystem):
 
     async def _isfile(self, path: str) -> bool:
         try:
-            await self._look_up(path)
-        except MissingFileError:
-            return False
-        return True
+            return (await self._reader.entry(await self._key(path))).size is not None
+        except (MissingFileError, NoListingError):
+            return False  # That no file is there is known without a list.
 
     async def _isdir(self, path: str) -> bool:
         # fsspec's own takes every error for "no", a refusal too.
