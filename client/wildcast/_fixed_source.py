@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 from wildcast._errors import InvalidUrlError
 from wildcast._sources import UrlSource, parse
 from wildcast.contract.naming import MANIFEST_PATH, is_publication
-from wildcast.contract.policy import SignedUrl
+from wildcast.contract.policy import SignedUrl, resource_matches
 
 _MARK = "#manifest="
 
@@ -39,8 +39,14 @@ class FixedSource(UrlSource):
     def __init__(self, signed_url: str) -> None:
         url, mark, manifest_url = signed_url.strip().partition(_MARK)
         self._url = parse(url)
-        self._publication = _publication_of(parse(unquote(manifest_url)), self._url) if mark else None
-        if self._publication is None and any(map(is_publication, self.base.split("/")[:-1])):
+        self._is_promised = bool(mark)
+        around = _around(self._url)
+        self._publication: SignedUrl | None
+        if mark:
+            self._publication = _publication_of(parse(unquote(manifest_url)), self._url)
+        else:
+            self._publication = next(filter(_covers_manifest, around), None)
+        if self._publication is None and around:
             warnings.warn(
                 f"{self.base} is a directory of a publication, and its signature does not cover the manifest: a file "
                 "that the store has lost will read as one that was never written. Take the URL of the whole result, or "
@@ -60,8 +66,8 @@ class FixedSource(UrlSource):
 
     @property
     def expects_listing(self) -> bool:
-        """Whether it brings along where the manifest is."""
-        return self._publication is not None
+        """Whether it says that there is a manifest, and where."""
+        return self._is_promised
 
     @property
     def directory(self) -> str:
@@ -70,8 +76,21 @@ class FixedSource(UrlSource):
 
     @property
     def manifest_link(self) -> SignedUrl | None:
-        """The publication's URL, signed for the manifest alone."""
+        """The publication's URL, with a signature that covers the manifest."""
         return self._publication
+
+
+def _around(directory: SignedUrl) -> list[SignedUrl]:
+    """Return the publications that a directory may lie in, going by their names, with the directory's signature."""
+    parts = directory.base.split("/")
+    places = [place for place in range(1, len(parts)) if is_publication(parts[place - 1])]
+    return [replace(directory, base="/".join(parts[:place])) for place in places]
+
+
+def _covers_manifest(publication: SignedUrl) -> bool:
+    """Whether the signature was made for more than the directory, as where somebody has put its URL together."""
+    policy = publication.policy
+    return policy is not None and resource_matches(policy.resource, f"{publication.base}/{MANIFEST_PATH}")
 
 
 def _publication_of(manifest: SignedUrl, directory: SignedUrl) -> SignedUrl:

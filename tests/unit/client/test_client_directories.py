@@ -113,6 +113,17 @@ def test_a_directorys_url_without_a_manifest_is_warned_of(signing):
     wildcast.SignedFileSystem("https://cdn.example/by-hand/a.zarr/*?Signature=s")
 
 
+def test_a_signature_of_the_whole_result_lists_its_directories(signing):
+    """Whoever has put a directory's URL together out of it, as older scripts do, reads no gap for what is lost."""
+    base = f"{signing.cdn.base}/*"
+    policy = b64_encode(encode_policy(Policy(base, 4_000_000_000)))
+    url = f"{signing.cdn.base}/{quote_key(STORE)}/*?Policy={policy}&Signature={signing.cdn.signature}&Key-Pair-Id=K1"
+    np.testing.assert_array_equal(read(url), VALUES)
+    del signing.cdn.objects[f"{STORE}/x/c/2"]
+    with pytest.raises(wildcast.LostObjectError):
+        read(url)
+
+
 @pytest.mark.parametrize(
     "manifest",
     [
