@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
-from msgspec.structs import replace
 
 from wildcast._absent import missing, not_a_file, pending, replaced
 from wildcast._errors import (
@@ -20,18 +19,20 @@ from wildcast._errors import (
     RangeNotSatisfiableError,
     ReadError,
     StaleObjectError,
-    TransferBrokenError,
     shown,
 )
 from wildcast._listing import Entry, Expected, Listing, version_of
 from wildcast._partial import OnBytes, PartialFile
 from wildcast._parts import PartedFile
 from wildcast._ranges import ByteRange
-from wildcast._receive import Answer, check_size, receive_range, receive_whole
+from wildcast._receive import Answer, check_size, receive_head, receive_range, receive_whole
 from wildcast._sources import UrlSource
 from wildcast._transport import Receive, T, Transport
-from wildcast.contract.manifest import ManifestError, decode_manifest
+from wildcast.contract.manifest import ManifestError
 from wildcast.contract.naming import MANIFEST_PATH, RESERVED
+
+_NO_HEAD = frozenset({405, 501})
+"""What a server answers that knows no HEAD."""
 
 
 class PublicationReader:
@@ -189,7 +190,12 @@ class PublicationReader:
         expected = self.expected(key)
         if expected is not None and (expected.tells_version or self._source.is_api):
             return expected
-        head = await self._head(key)
+        try:
+            head = await self._head(key)
+        except ReadError as error:
+            if expected is None or error.status not in _NO_HEAD:
+                raise
+            return expected
         size = head.size or 0
         if expected is not None:
             check_size(key, size, expected)
@@ -216,7 +222,7 @@ class PublicationReader:
     async def _head(self, key: str) -> Entry:
         if not key:
             return Entry("", None)
-        return await self._request(key, lambda response: _length(response, key), method="HEAD")
+        return await self._request(key, lambda response: receive_head(response, key), method="HEAD")
 
     async def listing(self) -> Listing | None:
         """Return the files; None where nothing says which there are. Asked for once, then kept.
@@ -279,7 +285,7 @@ class PublicationReader:
                 raise
             return await self._ask_api()
         try:
-            return await asyncio.to_thread(_decode, data, self._source.directory)
+            return await asyncio.to_thread(Listing.of_manifest, data, self._source.directory)
         except ManifestError as error:
             raise DamagedManifestError(f"{self._source.base} has a manifest that cannot be used: {error}.") from error
 
@@ -372,15 +378,6 @@ class PublicationReader:
             self._witnessed = began
 
 
-def _decode(data: bytes, directory: str) -> Listing:
-    rows = decode_manifest(data).rows
-    if not directory:
-        return Listing.of_rows(rows)
-    start = f"{directory}/"
-    below = (row for row in rows if row.path.startswith(start))
-    return Listing.of_rows(replace(row, path=row.path.removeprefix(start)) for row in below)
-
-
 def _checked(receive: Receive[Answer], expected: Expected | None) -> Receive[Answer]:
     """Check an answer where it is received, so that one of another version is asked for again."""
 
@@ -399,11 +396,3 @@ async def _nothing(_response: aiohttp.ClientResponse) -> None:
 
 def _is_reserved(key: str) -> bool:
     return key == RESERVED or key.startswith(f"{RESERVED}/")
-
-
-async def _length(response: aiohttp.ClientResponse, key: str) -> Entry:
-    # Not `content_length`: aiohttp reads that of an answer without a body as zero.
-    text = response.headers.get("Content-Length", "")
-    if not text.isdecimal():
-        raise TransferBrokenError(f"Nothing says how long {shown(key)} is.")
-    return Entry(key, int(text), response.headers.get("ETag"))

@@ -115,7 +115,7 @@ class Peer:
             return JSONResponse({"detail": "no such file"}, 404)
         wanted = request.headers.get("range")
         if wanted is None:
-            self.sent += len(body)
+            self.sent += len(body) if request.method == "GET" else 0
             return Response(body)
         first, _, last = wanted.removeprefix("bytes=").partition("-")
         start, end = int(first), min(int(last) + 1, len(body)) if last else len(body)
