@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from wildcast._absent import missing, not_a_file, pending, replaced
+from wildcast._absent import UnlistedWarning, is_chunk, missing, not_a_file, pending, replaced
 from wildcast._errors import (
     DamagedManifestError,
     LostObjectError,
@@ -63,7 +64,7 @@ class PublicationReader:
         self._source, self._transport = source, transport
         self._fill_missing = fill_missing
         self._listing = None if files is None else Listing(files)
-        self._is_settled = self._is_refused = False
+        self._is_settled = self._is_refused = self._has_warned = False
         self.witness: str | None = None
         """A file that was read: by it a publication without a manifest is known again."""
         self._witnessed = float("-inf")
@@ -351,11 +352,24 @@ class PublicationReader:
             await self._check_still_there(missed)
             if self._may_come(key):
                 raise pending(key)
+            self._warn_of_gap(key)
         elif listing.size(key) is not None:
             raise LostObjectError(
                 f"{shown(key)} is part of this publication, but the store does not have it any more; "
                 "this is a defect, not a gap in the data. Ask the operators of the service."
             )
+
+    def _warn_of_gap(self, key: str) -> None:
+        """Say once that a gap is one as far as anybody knows."""
+        if self._has_warned or not is_chunk(key):
+            return
+        self._has_warned = True
+        warnings.warn(
+            f"{shown(key)} is not there, and nothing lists the files below {self._source.base}: it reads as never "
+            "written, as others may, although the store may have lost it. Only a manifest tells the two apart.",
+            UnlistedWarning,
+            stacklevel=2,
+        )
 
     async def _check_still_there(self, missed: float) -> None:
         """Hold that not everything is gone, manifest and all: a deleted publication is no store full of gaps."""
