@@ -6,6 +6,7 @@ Importing this imports nothing else: each name is loaded when it is first used.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wildcast._absent import UnlistedWarning
     from wildcast._async_client import AsyncClient
     from wildcast._async_execution import AsyncExecution
     from wildcast._client import Client
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from wildcast._events import EndEvent, Event, ProgressEvent, StatusEvent, UploadEvent
     from wildcast._execution import Execution
     from wildcast._filesystem import SignedFileSystem
-    from wildcast._fixed_source import UnlistedWarning
     from wildcast._mappers import create_cloudfront_mapper, get_mapper
     from wildcast._opening import SmallChunksWarning
     from wildcast._result import AsyncResult, Result
@@ -137,7 +137,7 @@ _MODULES = {
     "Result": "wildcast._result",
     "SmallChunksWarning": "wildcast._opening",
     "SignedFileSystem": "wildcast._filesystem",
-    "UnlistedWarning": "wildcast._fixed_source",
+    "UnlistedWarning": "wildcast._absent",
     "StatusEvent": "wildcast._events",
     "UploadEvent": "wildcast._events",
     "__version__": "wildcast._version",

@@ -1,6 +1,19 @@
 """The errors for files that are not there, or are not what they were."""
 
+import re
+
 from wildcast._errors import MissingFileError, NotAFileError, PendingFileError, StaleObjectError, shown
+
+_CHUNK = re.compile(r"(?:.*/)?(?:\d+(?:\.\d+)*|c)", re.ASCII | re.DOTALL)
+
+
+class UnlistedWarning(UserWarning):
+    """Nothing says which files there are, so a file that the store has lost reads as one that was never written."""
+
+
+def is_chunk(key: str) -> bool:
+    """Whether a file is called as zarr calls its chunks and shards, of which a missing one is a gap."""
+    return _CHUNK.fullmatch(key) is not None
 
 
 def missing(key: str) -> MissingFileError:

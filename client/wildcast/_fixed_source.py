@@ -4,16 +4,13 @@ import warnings
 from dataclasses import replace
 from urllib.parse import quote, unquote
 
+from wildcast._absent import UnlistedWarning
 from wildcast._errors import InvalidUrlError
 from wildcast._sources import UrlSource, parse
 from wildcast.contract.naming import MANIFEST_PATH, is_publication
 from wildcast.contract.policy import SignedUrl, resource_matches
 
 _MARK = "#manifest="
-
-
-class UnlistedWarning(UserWarning):
-    """Nothing will say which files there are, so a file that the store has lost reads as one that was never written."""
 
 
 def with_manifest(signed_url: str, manifest_url: str) -> str:

@@ -6,7 +6,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Self
 
-from wildcast.contract.manifest import FileRow, ManifestError
+from msgspec.structs import replace
+
+from wildcast.contract.manifest import FileRow, ManifestError, decode_manifest
 from wildcast.contract.naming import is_metadata
 
 _AFTER_SLASH = chr(ord("/") + 1)
@@ -86,6 +88,22 @@ class Listing:
                 without.append(position)
         listing._without_crc = frozenset(without)
         return listing
+
+    @classmethod
+    def of_manifest(cls, data: bytes, directory: str = "") -> Self:
+        """Keep what a manifest lists in a directory of its publication; paths are relative to that.
+
+        Raises
+        ------
+        ManifestError
+            If it cannot be understood.
+        """
+        rows: Iterable[FileRow] = decode_manifest(data).rows
+        if directory:
+            start = f"{directory}/"
+            below = (row for row in rows if row.path.startswith(start))
+            rows = (replace(row, path=row.path.removeprefix(start)) for row in below)
+        return cls.of_rows(rows)
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -2,15 +2,15 @@
 
 import asyncio
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import aiohttp
-from msgspec.structs import replace
 
-from wildcast._absent import missing, not_a_file, pending, replaced
+from wildcast._absent import UnlistedWarning, is_chunk, missing, not_a_file, pending, replaced
 from wildcast._errors import (
     DamagedManifestError,
     LostObjectError,
@@ -20,18 +20,20 @@ from wildcast._errors import (
     RangeNotSatisfiableError,
     ReadError,
     StaleObjectError,
-    TransferBrokenError,
     shown,
 )
 from wildcast._listing import Entry, Expected, Listing, version_of
 from wildcast._partial import OnBytes, PartialFile
 from wildcast._parts import PartedFile
 from wildcast._ranges import ByteRange
-from wildcast._receive import Answer, check_size, receive_range, receive_whole
+from wildcast._receive import Answer, check_size, receive_head, receive_range, receive_whole
 from wildcast._sources import UrlSource
 from wildcast._transport import Receive, T, Transport
-from wildcast.contract.manifest import ManifestError, decode_manifest
+from wildcast.contract.manifest import ManifestError
 from wildcast.contract.naming import MANIFEST_PATH, RESERVED
+
+_NO_HEAD = frozenset({405, 501})
+"""What a server answers that knows no HEAD."""
 
 
 class PublicationReader:
@@ -62,7 +64,7 @@ class PublicationReader:
         self._source, self._transport = source, transport
         self._fill_missing = fill_missing
         self._listing = None if files is None else Listing(files)
-        self._is_settled = self._is_refused = False
+        self._is_settled = self._is_refused = self._has_warned = False
         self.witness: str | None = None
         """A file that was read: by it a publication without a manifest is known again."""
         self._witnessed = float("-inf")
@@ -189,7 +191,12 @@ class PublicationReader:
         expected = self.expected(key)
         if expected is not None and (expected.tells_version or self._source.is_api):
             return expected
-        head = await self._head(key)
+        try:
+            head = await self._head(key)
+        except ReadError as error:
+            if expected is None or error.status not in _NO_HEAD:
+                raise
+            return expected
         size = head.size or 0
         if expected is not None:
             check_size(key, size, expected)
@@ -216,7 +223,7 @@ class PublicationReader:
     async def _head(self, key: str) -> Entry:
         if not key:
             return Entry("", None)
-        return await self._request(key, lambda response: _length(response, key), method="HEAD")
+        return await self._request(key, lambda response: receive_head(response, key), method="HEAD")
 
     async def listing(self) -> Listing | None:
         """Return the files; None where nothing says which there are. Asked for once, then kept.
@@ -279,7 +286,7 @@ class PublicationReader:
                 raise
             return await self._ask_api()
         try:
-            return await asyncio.to_thread(_decode, data, self._source.directory)
+            return await asyncio.to_thread(Listing.of_manifest, data, self._source.directory)
         except ManifestError as error:
             raise DamagedManifestError(f"{self._source.base} has a manifest that cannot be used: {error}.") from error
 
@@ -345,11 +352,24 @@ class PublicationReader:
             await self._check_still_there(missed)
             if self._may_come(key):
                 raise pending(key)
+            self._warn_of_gap(key)
         elif listing.size(key) is not None:
             raise LostObjectError(
                 f"{shown(key)} is part of this publication, but the store does not have it any more; "
                 "this is a defect, not a gap in the data. Ask the operators of the service."
             )
+
+    def _warn_of_gap(self, key: str) -> None:
+        """Say once that a gap is one as far as anybody knows."""
+        if self._has_warned or not is_chunk(key):
+            return
+        self._has_warned = True
+        warnings.warn(
+            f"{shown(key)} is not there, and nothing lists the files below {self._source.base}: it reads as never "
+            "written, as others may, although the store may have lost it. Only a manifest tells the two apart.",
+            UnlistedWarning,
+            stacklevel=2,
+        )
 
     async def _check_still_there(self, missed: float) -> None:
         """Hold that not everything is gone, manifest and all: a deleted publication is no store full of gaps."""
@@ -372,15 +392,6 @@ class PublicationReader:
             self._witnessed = began
 
 
-def _decode(data: bytes, directory: str) -> Listing:
-    rows = decode_manifest(data).rows
-    if not directory:
-        return Listing.of_rows(rows)
-    start = f"{directory}/"
-    below = (row for row in rows if row.path.startswith(start))
-    return Listing.of_rows(replace(row, path=row.path.removeprefix(start)) for row in below)
-
-
 def _checked(receive: Receive[Answer], expected: Expected | None) -> Receive[Answer]:
     """Check an answer where it is received, so that one of another version is asked for again."""
 
@@ -399,11 +410,3 @@ async def _nothing(_response: aiohttp.ClientResponse) -> None:
 
 def _is_reserved(key: str) -> bool:
     return key == RESERVED or key.startswith(f"{RESERVED}/")
-
-
-async def _length(response: aiohttp.ClientResponse, key: str) -> Entry:
-    # Not `content_length`: aiohttp reads that of an answer without a body as zero.
-    text = response.headers.get("Content-Length", "")
-    if not text.isdecimal():
-        raise TransferBrokenError(f"Nothing says how long {shown(key)} is.")
-    return Entry(key, int(text), response.headers.get("ETag"))

@@ -6,7 +6,7 @@ import aiohttp
 
 from wildcast._checksum import crc64nvme
 from wildcast._errors import RangeNotSatisfiableError, StaleObjectError, TransferBrokenError, shown
-from wildcast._listing import Expected, version_of
+from wildcast._listing import Entry, Expected, version_of
 from wildcast._ranges import ByteRange, ContentRange, parse_content_range
 from wildcast._transport import OK, PARTIAL
 
@@ -152,6 +152,15 @@ async def _cut(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, e
             break
     check_length(path, len(kept), end - start)
     return Answer(path, bytes(kept), total, etag, is_whole=(start, end) == (0, total))
+
+
+async def receive_head(response: aiohttp.ClientResponse, path: str) -> Entry:
+    """Return what the answer to a HEAD tells about a file."""
+    # Not `content_length`: aiohttp reads that of an answer without a body as zero.
+    text = response.headers.get("Content-Length", "")
+    if not text.isdecimal():
+        raise TransferBrokenError(f"Nothing says how long {shown(path)} is.")
+    return Entry(path, int(text), response.headers.get("ETag"))
 
 
 def _part(path: str, wanted: ByteRange, size: int) -> tuple[int, int]:

@@ -192,6 +192,17 @@ def test_an_open_file_of_a_server_without_manifests_is_held_to_its_etag(server):
         later.fs.open("f")
 
 
+def test_a_store_without_head_is_held_to_the_size_that_the_api_tells(server):
+    """A CDN that only sends files is no reason not to read them."""
+    server.cdn.objects["f"] = OLD
+    server.cdn.fault = lambda _, request: Response(status_code=405) if request.method == "HEAD" else None
+    file = server.result().fs.open("f", block_size=BLOCK)
+    assert file.read(10) == OLD[:10]
+    server.cdn.objects["f"] = NEW[:-1]
+    with pytest.raises(wildcast.StaleObjectError):
+        file.read()
+
+
 def test_a_store_without_etags_tells_at_least_the_size(opened):
     """A file that is cut off while it is open does not just end earlier."""
     file, cdn = opened

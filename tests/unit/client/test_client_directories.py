@@ -124,6 +124,21 @@ def test_a_signature_of_the_whole_result_lists_its_directories(signing):
         read(url)
 
 
+@pytest.mark.parametrize("key", ["x/c/2", "x/2", "x/0.10", "x/c"])
+def test_a_gap_that_nothing_lists_is_warned_of(cdn, key):
+    """As below a directory of what was published by hand; metadata, which are only looked for, are not gaps."""
+    cdn.objects["zarr.json"] = b"{}"
+    fs = cdn.fs()
+    fs.cat_file("zarr.json")
+    for other in (".zattrs", "x/zarr.json", "x/cc", "x/a1"):
+        with pytest.raises(wildcast.MissingFileError):
+            fs.cat_file(other)
+    with pytest.warns(wildcast.UnlistedWarning, match="the store may have lost it") as caught:
+        assert fs.cat([key, f"{key}/1"], on_error="omit") == {}
+    assert len(caught) == 1
+    assert cdn.signature not in str(caught[0].message)
+
+
 @pytest.mark.parametrize(
     "manifest",
     [
