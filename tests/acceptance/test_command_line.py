@@ -108,7 +108,7 @@ def test_sign_prints_a_url_that_ends_when_asked(call):
 @pytest.mark.parametrize("prefix", ["", "a/../b", pytest.param("/", marks=pytest.mark.long)])
 def test_sign_refuses_a_prefix_that_would_open_more(call, prefix):
     """An empty prefix would be a URL for everything."""
-    call("sign", prefix, code=1)
+    assert "give the path of a publication" in call("sign", prefix, code=2).stderr
 
 
 def test_config_says_where_values_come_from_and_hides_secrets(call, tmp_path):
