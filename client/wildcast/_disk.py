@@ -97,7 +97,10 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
     So nothing is written to a file that has been closed, or has been given to others.
     """
-    doing = asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **kwargs))
+    return await _ended(asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **kwargs)))
+
+
+async def _ended(doing: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(doing)
     except asyncio.CancelledError:
@@ -116,24 +119,39 @@ class Writer:
     ----------
     open_
         Opens the file, before the first block, at the place where that belongs.
+    on_written
+        Called with how many bytes more have been written.
     """
 
-    def __init__(self, open_: Callable[[], BinaryIO]) -> None:
-        self._open = open_
+    def __init__(self, open_: Callable[[], BinaryIO], on_written: Callable[[int], None]) -> None:
+        self._open, self._on_written = open_, on_written
         self._file: BinaryIO | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._told = 0
         self.written = self.crc = 0
-        """How many bytes, and their checksum."""
+        """How many bytes, and their checksum; both once it has settled."""
 
     async def write(self, block: Sequence[bytes]) -> None:
-        """Write a block, which is in pieces, behind what is there."""
-        await in_thread(self._write, block)
+        """Write a block, which is in pieces, behind what is there: while the caller waits for the next one."""
+        await self.settle()
+        self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, block)
+
+    async def settle(self) -> None:
+        """Wait until everything is written; an error of that is raised here."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            try:
+                await _ended(writing)
+            finally:
+                more, self._told = self.written - self._told, self.written
+                self._on_written(more)
 
     def _write(self, block: Sequence[bytes]) -> None:
         file = self.open()
         for piece in block:
             file.write(piece)
             self.crc = crc64nvme(piece, self.crc)
-            self.written += len(piece)
+        self.written += sum(map(len, block))
 
     def open(self) -> BinaryIO:
         """Return the file; it is made now if there is none yet."""
@@ -150,7 +168,7 @@ class Writer:
         file = self.open()
         file.seek(0)
         file.truncate()
-        self.written = self.crc = 0
+        self._told = self.written = self.crc = 0
 
     def close(self) -> None:
         """Close the file; an error says that not all of it was written."""

@@ -12,14 +12,11 @@ from wildcast._disk import in_thread
 from wildcast._download import Destination, check_no_directory
 from wildcast._errors import DiskFullError, MissingFileError, NoListingError, shown
 from wildcast._listing import Entry, Expected, Listing
-from wildcast._parts import PART, PartedFile, RangesIgnoredError, is_right, partial_of, write_whole
+from wildcast._parts import PART, SMALL, PartedFile, RangesIgnoredError, is_right, partial_of
 from wildcast._patterns import pattern_of
 from wildcast._progress import Progress, is_watched
 from wildcast._publication import PublicationReader
 from wildcast._sessions import CONNECTIONS
-
-SMALL = 1 << 20
-"""Bytes of a file that is kept in memory until it is whole."""
 
 _CHECKED_AT_A_TIME = 4
 
@@ -163,10 +160,8 @@ class Download:
     async def _jobs(self, missing: list[Wanted], begun: list[PartedFile]) -> Any:
         """Yield what can be done at the same time, the parts of large files first: they take longest."""
         for wanted in sorted(missing, key=lambda file: -file.expected.size):
-            if wanted.expected.crc is None:
-                yield self._stream(wanted)
-            elif wanted.expected.size <= SMALL:
-                yield self._small(wanted)
+            if wanted.expected.crc is None or wanted.expected.size <= SMALL:
+                yield self._whole(wanted)
             else:
                 file = PartedFile(wanted.target, wanted.path, wanted.expected)
                 begun.append(file)
@@ -177,12 +172,7 @@ class Download:
                 for number in numbers:
                     yield self._part(file, wanted, number)
 
-    async def _small(self, wanted: Wanted) -> None:
-        body = await self._reader.read(wanted.path)
-        await in_thread(write_whole, wanted.target, wanted.path, wanted.expected, body)
-        self._bar.add(len(body))
-
-    async def _stream(self, wanted: Wanted) -> None:
+    async def _whole(self, wanted: Wanted) -> None:
         done = 0
 
         def show(now: int, _total: int | None) -> None:
@@ -207,7 +197,7 @@ class Download:
         if not file.is_whole_stream:
             file.is_whole_stream = True
             self._bar.add(-file.done)
-            await self._stream(wanted)
+            await self._whole(wanted)
 
 
 def _parts_of(file: Wanted) -> int:

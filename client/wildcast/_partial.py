@@ -1,7 +1,7 @@
 """A download in one stream, which takes its name once it is whole."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -21,7 +21,7 @@ OnBytes = Callable[[int, int | None], None]
 class PartialFile:
     """A download that is written beside its target and takes its name once it is whole.
 
-    It holds at most `BLOCK` bytes in memory, and goes on where it was broken off if the file is still the same.
+    It holds at most two `BLOCK` in memory, and goes on where it was broken off if the file is still the same.
 
     Parameters
     ----------
@@ -41,11 +41,15 @@ class PartialFile:
         # Cut, because with its ending a name may be longer than the 255 bytes that a file system takes.
         self._partial = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.partial")
         self._etag = ""
-        self._writer = Writer(self._open)
+        self._total: int | None = None
+        self._writer = Writer(self._open, self._report)
 
     def _open(self) -> BinaryIO:
         check_no_directory(self._target)
         return opened(self._partial, "xb")
+
+    def _report(self, _more: int) -> None:
+        self._on_bytes(self._writer.written, self._total)
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,14 +82,10 @@ class PartialFile:
 
     async def receive(self, response: aiohttp.ClientResponse) -> None:
         """Write an answer's body, behind what is there or, if the server sends everything, from the beginning."""
-        total = self._resume(response) if response.status == PARTIAL else await self._restart(response)
-
-        async def write(block: Sequence[bytes]) -> None:
-            await self._writer.write(block)
-            self._on_bytes(self._writer.written, total)
-
+        is_rest = response.status == PARTIAL
+        total = self._total = self._resume(response) if is_rest else await self._restart(response)
         try:
-            await pour(response, self._path, None if total is None else total - self._writer.written, write)
+            await pour(response, self._path, None if total is None else total - self._writer.written, self._writer)
         except TransferBrokenError:
             # What is there is no beginning of this file.
             self._etag = ""

@@ -5,7 +5,7 @@ import hashlib
 import os
 import secrets
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import aiohttp
 
 from wildcast._checksum import crc64nvme, joined
 from wildcast._disk import Writer, claimed, in_thread, opened
+from wildcast._download import check_no_directory
 from wildcast._errors import StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Expected
 from wildcast._ranges import ByteRange
@@ -23,6 +24,9 @@ from wildcast._transport import PARTIAL
 
 PART = 8 << 20
 """Bytes of one part."""
+
+SMALL = 1 << 20
+"""Bytes of a file that is kept in memory until it is whole."""
 
 _RECORD = struct.Struct("<IQ")
 _BLOCK = 1 << 20
@@ -117,18 +121,10 @@ class PartedFile:
         check_etag(self._path, response.headers.get("ETag"), self._expected)
         if (got.start, got.end) != (start, end):
             raise TransferBrokenError(f"Another part of {shown(self._path)} arrived than was asked for.")
-        writer = Writer(partial(self._opened_at, start))
-
-        async def write(block: Sequence[bytes]) -> None:
-            before = writer.written
-            try:
-                await writer.write(block)
-            finally:
-                on_bytes(writer.written - before)
-
+        writer = Writer(partial(self._opened_at, start), on_bytes)
         try:
             try:
-                await pour(response, self._path, end - start, write)
+                await pour(response, self._path, end - start, writer)
             finally:
                 await in_thread(writer.close)
             check_length(self._path, writer.written, end - start)
@@ -215,6 +211,7 @@ def partial_of(target: Path, path: str, expected: Expected) -> Path:
 
 def write_whole(target: Path, path: str, expected: Expected, body: bytes) -> None:
     """Write a small file, whose content is known to be right, so that it is at its name whole or not at all."""
+    check_no_directory(target)
     partial = partial_of(target, path, expected)
     is_there = False
     while not is_there:

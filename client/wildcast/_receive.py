@@ -1,10 +1,9 @@
 """Reading an answer's body, and making sure that it is what was asked for."""
 
-from collections.abc import Awaitable, Callable, Sequence
-
 import aiohttp
 
 from wildcast._checksum import crc64nvme
+from wildcast._disk import Writer
 from wildcast._errors import RangeNotSatisfiableError, StaleObjectError, TransferBrokenError, shown
 from wildcast._listing import Entry, Expected, version_of
 from wildcast._ranges import ByteRange, ContentRange, parse_content_range
@@ -13,8 +12,8 @@ from wildcast._transport import OK, PARTIAL
 CHUNK = 256 * 1024
 """Bytes of a body that are taken from the network at once, at most."""
 
-BLOCK = 1 << 20
-"""Bytes of a download that are in memory at a time."""
+BLOCK = 1 << 19
+"""Bytes of a download that are written at once, at most; as many may arrive meanwhile."""
 
 
 class Answer:
@@ -106,13 +105,8 @@ async def _body(response: aiohttp.ClientResponse, path: str, most: int | None) -
     return b"".join(pieces)
 
 
-async def pour(
-    response: aiohttp.ClientResponse,
-    path: str,
-    most: int | None,
-    write: Callable[[Sequence[bytes]], Awaitable[None]],
-) -> None:
-    """Hand a body to `write`, `BLOCK` bytes at a time at most; where it breaks off, what had arrived as well.
+async def pour(response: aiohttp.ClientResponse, path: str, most: int | None, writer: Writer) -> None:
+    """Write a body, in blocks of `BLOCK` bytes at most; where it breaks off, what had arrived as well.
 
     Raises
     ------
@@ -129,10 +123,11 @@ async def pour(
             size += len(piece)
             if size > BLOCK - CHUNK:
                 full, block, size = block, [], 0
-                await write(full)
+                await writer.write(full)
     finally:
         if block:
-            await write(block)
+            await writer.write(block)
+        await writer.settle()
 
 
 async def _cut(response: aiohttp.ClientResponse, path: str, wanted: ByteRange, expected: Expected | None) -> Answer:

@@ -28,26 +28,34 @@ class SlowFile(io.BytesIO):
 
 
 def test_a_loop_goes_on_while_a_disk_is_slow():
-    """What opens the gate runs in the very loop whose download is being written."""
-    file = SlowFile()
-    writer = Writer(lambda: file)
+    """What opens the gate runs in the very loop whose download is written; the next block may come meanwhile."""
+    file, told = SlowFile(), []
 
     async def both():
-        writing = asyncio.create_task(writer.write([b"some", b"thing"]))
+        writer = Writer(lambda: file, told.append)
+        await writer.write([b"some", b"thing"])
         await asyncio.to_thread(file.writes.wait, 20)
+        assert (file.getvalue(), told) == (b"", [])
         file.gate.set()
-        await writing
+        await writer.write([b"!"])
+        await writer.settle()
+        return writer
 
-    asyncio.run(both())
-    assert (file.getvalue(), writer.written) == (b"something", 9)
+    writer = asyncio.run(both())
+    assert (file.getvalue(), writer.written, told) == (b"something!", 10, [9, 1])
 
 
 def test_who_is_cancelled_leaves_after_the_last_write():
     """So that a file may be closed, or given to others, as soon as its download has ended."""
-    file = SlowFile()
+    file, told = SlowFile(), []
+
+    async def write():
+        writer = Writer(lambda: file, told.append)
+        await writer.write([b"late"])
+        await writer.settle()
 
     async def cancelled():
-        writing = asyncio.create_task(Writer(lambda: file).write([b"late"]))
+        writing = asyncio.create_task(write())
         await asyncio.to_thread(file.writes.wait, 20)
         for _ in range(3):
             writing.cancel()
@@ -58,7 +66,7 @@ def test_who_is_cancelled_leaves_after_the_last_write():
             await writing
 
     asyncio.run(cancelled())
-    assert file.getvalue() == b"late"
+    assert (file.getvalue(), told) == (b"late", [4])
 
 
 def test_what_fails_in_a_thread_fails_for_its_caller():
