@@ -192,7 +192,7 @@ def test_one_of_sixteen_wins(store: ObjectStore):
     with ThreadPoolExecutor(16) as pool:
         won = [data for data in pool.map(create, range(16)) if data is not None]
     assert store.get("contended") in won
-    # Who wins is the service's to say; moto, which stands for S3, looks and writes in two steps, seldom for two at once.
+    # Who wins is the service's to say; moto, which stands for S3, looks and writes in two steps, so seldom two do.
     assert len(won) == 1 or store.uri.startswith("s3:")
 
 
