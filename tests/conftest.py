@@ -2,8 +2,11 @@
 
 import logging
 import os
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -12,10 +15,14 @@ from tests.databases import Postgres, database_url, postgres
 from wildcast_server.wiring.child import MODULES
 from wildcast_server.wiring.fork_server import ForkServer
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 __all__ = ["Postgres", "database_url", "postgres"]
 
-# Fewer examples than by default (`--hypothesis-profile=default`): those of many tests add up to minutes.
-hypothesis.settings.register_profile("quick", max_examples=30)
+# Fewer examples than by default (`--hypothesis-profile=default`): those of many tests add up to minutes. How fast they
+# are made is the machine's affair.
+hypothesis.settings.register_profile("quick", max_examples=30, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("quick")
 
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
@@ -56,9 +63,22 @@ def s3_endpoint() -> Iterator[str]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    server._server.app = _one_conditional_write_at_a_time(server._server.app)
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+def _one_conditional_write_at_a_time(app: "WSGIApplication") -> "WSGIApplication":
+    """Let one of several that create the same object win, as S3 does: moto looks first, and then writes."""
+    lock = threading.Lock()
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        is_write = environ["REQUEST_METHOD"] in ("PUT", "POST")
+        with lock if is_write and "HTTP_IF_NONE_MATCH" in environ else nullcontext():
+            return app(environ, start_response)
+
+    return answer
 
 
 @pytest.fixture
