@@ -8,9 +8,27 @@ from types import FrameType
 
 from wildcast_server.errors import WildcastServerError
 
+LOOK_SECONDS = 0.5
+"""How often a main thread that waits comes round, and so sees a signal that another thread was given."""
+
 
 class StopRequestedError(WildcastServerError):
     """The service was told to stop before it was up."""
+
+
+class _StopEvent(threading.Event):
+    """An event that a handler of signals sets.
+
+    Python runs handlers in the main thread, and only when that comes round: if the kernel gives the signal to another
+    thread, as it may, a main thread that waits without a limit is not woken, and the signal does nothing.
+    """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout is not None:
+            return super().wait(timeout)
+        while not super().wait(LOOK_SECONDS):
+            pass
+        return True
 
 
 @contextmanager
@@ -20,7 +38,7 @@ def stop_requests() -> Iterator[threading.Event]:
     After the first of them another SIGINT ends the process at once: who presses Ctrl-C twice does not want to wait for
     what is still being published. Nothing is lost, as after any other death.
     """
-    stop = threading.Event()
+    stop = _StopEvent()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()

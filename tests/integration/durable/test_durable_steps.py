@@ -103,8 +103,7 @@ def test_ends_of_all_kinds_in_one_worker(site):
     assert site.ended(last).status is Status.COMPLETED
 
 
-# Open: once in about ten times the second worker, idle by then, is still there 30 s after SIGTERM.
-@pytest.mark.long
+@pytest.mark.long_on_postgres
 def test_a_stop_in_order_is_no_attempt(site_of):
     """The worker ends well, what it ran waits, and another worker takes that within a second, in its attempt."""
     site = site_of(**{"workers.drain_seconds": 0})
