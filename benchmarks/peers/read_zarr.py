@@ -74,7 +74,10 @@ def main() -> None:
         zarr.config.set({"async.concurrency": arguments.concurrency})
     metadata = msgspec.json.decode(arguments.metadata.read_bytes(), type=ResultMetadata)
     options = {"chunks": {}} if arguments.chunks else {}
-    measured(lambda: float(WAYS[arguments.way](metadata, arguments.name, **options).load()["x"].sum()))
+    measured(
+        lambda: WAYS[arguments.way](metadata, arguments.name, **options).load(),
+        lambda data: float(data["x"].sum()),
+    )
 
 
 def with_wildcast(metadata: ResultMetadata, name: str, **options: Any) -> xr.Dataset:

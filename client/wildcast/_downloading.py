@@ -16,7 +16,7 @@ from wildcast._parts import PART, SMALL, PartedFile, RangesIgnoredError, is_righ
 from wildcast._patterns import pattern_of
 from wildcast._progress import Progress, is_watched
 from wildcast._publication import PublicationReader
-from wildcast._sessions import CONNECTIONS
+from wildcast._sessions import connections
 
 _CHECKED_AT_A_TIME = 4
 
@@ -148,7 +148,7 @@ class Download:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(CONNECTIONS, sum(_parts_of(file) for file in missing))):
+                for _ in range(min(connections(), sum(_parts_of(file) for file in missing))):
                     group.create_task(work())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None

@@ -20,12 +20,13 @@ print(zarr.config.get("async.concurrency"))
 """
 
 CASES = {
-    "left alone": ({}, "", "", 64),
-    "zarr first": ({}, "import zarr", "", 64),
+    "left alone": ({}, "", "", 128),
+    "zarr first": ({}, "import zarr", "", 128),
+    "few descriptors": ({}, "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))", "", 64),
     "environment": ({"ZARR_ASYNC__CONCURRENCY": "10"}, "", "", 10),
     "set before": ({}, "import zarr; zarr.config.set({'async.concurrency': 7})", "", 7),
     # Of this one zarr keeps nothing that tells it from "zarr first"; docs/client.md names the ways out.
-    "set to the default before": ({}, "import zarr; zarr.config.set({'async.concurrency': 10})", "", 64),
+    "set to the default before": ({}, "import zarr; zarr.config.set({'async.concurrency': 10})", "", 128),
     "set later": ({}, "import zarr", "zarr.config.set({'async.concurrency': 10})", 10),
 }
 
