@@ -8,8 +8,7 @@
     │   ├── InvalidParametersError   (ValueError)
     │   ├── WorkflowFailedError
     │   ├── RunnerDiedError
-    │   ├── ExecutionCancelledError
-    │   └── TimedOutError
+    │   └── ExecutionCancelledError
     ├── RecordError
     │   ├── UnknownExecutionError    (LookupError)
     │   ├── StatusConflictError
@@ -129,10 +128,6 @@ class RunnerDiedError(WorkflowError):
 
 class ExecutionCancelledError(WorkflowError):
     """The execution was told to stop."""
-
-
-class TimedOutError(WorkflowError):
-    """The workflow took longer than it may."""
 
 
 class RecordError(WildcastServerError):

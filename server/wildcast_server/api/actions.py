@@ -17,13 +17,13 @@ from wildcast_server.api.routes import INFER, deleting, writing
 from wildcast_server.api.standings import Standings
 from wildcast_server.api.threads import Threads
 from wildcast_server.jobs import JobQueue
-from wildcast_server.records import Limits, Records
+from wildcast_server.records import UNLIMITED, Limits, Records
 from wildcast_server.usecases.cancel import Cancel
 from wildcast_server.usecases.delete import Delete
 from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.lookup import Lookup, status_of
 from wildcast_server.usecases.pin import Pin
-from wildcast_server.usecases.retry import UNLIMITED, Retry
+from wildcast_server.usecases.retry import Retry
 
 CANCELLING = """
 Ends an execution that has not ended by itself. One that is queued is `cancelled` at once. One that runs, or is being
@@ -42,8 +42,8 @@ it is kept. Repeating the request changes nothing.
 """
 
 DELETING = """
-Deletes an execution that has ended: it is unknown from now on, and what it has published is removed soon after. What
-the manifest lists is removed, and nothing else. Repeating the request changes nothing.
+Deletes an execution that has ended: it is unknown from now on, and what it has published is removed soon after: what
+the manifest lists, or, where it ended without one, what it had stored by then. Repeating the request changes nothing.
 
 An execution that has not ended is refused: cancel it first.
 """

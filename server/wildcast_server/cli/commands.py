@@ -198,7 +198,8 @@ def worker(invocation: Invocation, queues: tuple[str, ...], slots: int | None) -
     while, and gives back what has not ended, so that another one goes on with it.
     """
     settings = invocation.start()
-    from wildcast_server.wiring.stack import COMPUTE, PUBLISH, Workers
+    from wildcast_server.usecases.queues import COMPUTE, PUBLISH
+    from wildcast_server.wiring.stack import Workers
 
     chosen = dict.fromkeys(queues or (COMPUTE, PUBLISH))
     with until_stopped() as stop, Workers(settings, stop, queues=list(chosen), slots=slots) as running:

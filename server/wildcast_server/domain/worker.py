@@ -16,6 +16,8 @@ class WorkerState(StrEnum):
     """It takes no more, and ends."""
     LOST = "lost"
     """It was not heard of for too long; what it held is given to others."""
+    LEFT = "left"
+    """It ended in order; what it took in its last moment all the same is given to others."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,10 @@ from wildcast_server.errors import (
     WorkflowLoadError,
 )
 from wildcast_server.jobs import protocol
+from wildcast_server.jobs.loading import LoadingLimit
 from wildcast_server.jobs.process import EXIT_SECONDS, RunnerProcess
 from wildcast_server.jobs.surroundings import surroundings
-from wildcast_server.jobs.warm_up import follow_warm_up
+from wildcast_server.jobs.warm_up import Fatal, follow_warm_up
 
 logger = logging.getLogger("wildcast_server.workflow")
 """Gets what workflows log and print; each record has ``execution_id``, in its text and as an attribute."""
@@ -90,6 +91,8 @@ class Runner:
         not named here is unknown.
     warm_up
         The workflows to construct in every child before it runs anything; see `warm_up`.
+    loading_seconds
+        How long the import and construction of one workflow may take; None for any time.
 
     Raises
     ------
@@ -104,6 +107,7 @@ class Runner:
         *,
         sources: Mapping[str, Path] | None = None,
         warm_up: Sequence[str] = (),
+        loading_seconds: float | None = None,
     ) -> None:
         _check_configs(configs or {})
         self._load = protocol.Load(
@@ -112,6 +116,7 @@ class Runner:
             sources=None if sources is None else {name: str(path.resolve()) for name, path in sources.items()},
             warm_up=tuple(dict.fromkeys(warm_up)),
         )
+        self._loading_seconds = loading_seconds
         self._turn = threading.Lock()
         self._state = threading.Lock()
         self._process: RunnerProcess | None = None
@@ -166,7 +171,7 @@ class Runner:
         WorkflowFailedError
             If the workflow raised, or its output directory could not be made.
         WorkflowLoadError
-            If there is no such workflow, its file cannot be imported, or it cannot be constructed.
+            If there is no such workflow, its file cannot be imported, or it cannot be constructed, or not in time.
         RunnerDiedError
             If the child ended before the workflow did.
         ExecutionCancelledError
@@ -265,13 +270,13 @@ class Runner:
             if process.is_ready:
                 return process
             try:
-                fatal = follow_warm_up(process)
+                fatal = follow_warm_up(process, self._loading_seconds)
             except RunnerDiedError:
                 if not self._is_stopped(active):
                     raise
                 continue  # it was killed for that, and `_living` says so
             if fatal is not None and not self._is_stopped(active):
-                self._leave_cold(fatal, process)
+                self._leave_cold(fatal)
 
     def _living(self, active: _Active | None) -> RunnerProcess:
         with self._state:
@@ -292,14 +297,14 @@ class Runner:
     def _is_stopped(self, active: _Active | None) -> bool:
         return self._closed or (active is not None and active.cancelled)
 
-    def _leave_cold(self, name: str, process: RunnerProcess) -> None:
+    def _leave_cold(self, fatal: Fatal) -> None:
         logger.error(
             "not warm, and not tried again: a process that constructs the workflow %r%s %s",
-            name,
-            self._place(name),
-            process.describe_death(),
+            fatal.workflow,
+            self._place(fatal.workflow),
+            fatal.how,
         )
-        others = tuple(other for other in self._load.warm_up if other != name)
+        others = tuple(other for other in self._load.warm_up if other != fatal.workflow)
         self._load = msgspec.structs.replace(self._load, warm_up=others)
 
     def _place(self, name: str) -> str:
@@ -333,26 +338,27 @@ class Runner:
                 begun=None if request.begun is None else str(request.begun.resolve()),
             )
         )
-        for message in process.messages:
-            match message:
-                case protocol.Log():
-                    extra = {"execution_id": message.execution_id}
-                    logger.log(message.level, "%s: %s", message.execution_id, message.text, extra=extra)
-                case protocol.Progress():
-                    on_progress(message.progress)
-                case protocol.Started():
-                    active.loaded = True
-                    active.learn(workflow_sha256=message.workflow_sha256)
-                    on_start()
-                case protocol.Done() | protocol.Failed() | protocol.Cancelled() | protocol.NotLoaded():
-                    active.settled = True
-                    _settle(active, message)
-                    return
-        what = (
-            "that ran the workflow"
-            if active.loaded
-            else f"that loaded {request.workflow!r}{self._place(request.workflow)}"
-        )
+        with LoadingLimit(process, self._loading_seconds) as limit:
+            for message in process.messages:
+                match message:
+                    case protocol.Log():
+                        extra = {"execution_id": message.execution_id}
+                        logger.log(message.level, "%s: %s", message.execution_id, message.text, extra=extra)
+                    case protocol.Progress():
+                        on_progress(message.progress)
+                    case protocol.Started():
+                        limit.end()
+                        active.loaded = True
+                        active.learn(workflow_sha256=message.workflow_sha256)
+                        on_start()
+                    case protocol.Done() | protocol.Failed() | protocol.Cancelled() | protocol.NotLoaded():
+                        active.settled = True
+                        _settle(active, message)
+                        return
+        which = f"{request.workflow!r}{self._place(request.workflow)}"
+        if limit.has_passed:
+            raise WorkflowLoadError(f"loading {which} {limit.describe()}")
+        what = "that ran the workflow" if active.loaded else f"that loaded {which}"
         raise RunnerDiedError(f"the process {what} {process.describe_death()}")
 
 

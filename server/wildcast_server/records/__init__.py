@@ -7,6 +7,7 @@ from wildcast_server.records.observed import ObservedRecords
 from wildcast_server.records.schema import ensure_schema, is_fresh, migrate
 from wildcast_server.records.sql import SqlRecords
 from wildcast_server.records.values import (
+    UNLIMITED,
     Accepted,
     Changes,
     Effects,
@@ -22,6 +23,7 @@ from wildcast_server.records.values import (
 )
 
 __all__ = [
+    "UNLIMITED",
     "Accepted",
     "Changes",
     "Effects",

@@ -235,8 +235,8 @@ class Records(WorkerRecords, OutboxRecords):
         """Return how many executions are queued, running and being published; each of the three has its number."""
 
     @abstractmethod
-    def unfinished(self) -> list[Execution]:
-        """Return what is queued, running or being published, in the order of submission."""
+    def unfinished(self, *among: ExecutionStatus) -> list[Execution]:
+        """Return what is queued, running or being published, or `among` these only, in the order of submission."""
 
     @abstractmethod
     def check(self) -> None:

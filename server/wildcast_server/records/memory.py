@@ -181,9 +181,9 @@ class MemoryRecords(MemoryPages, MemoryWorkers, MemoryOutbox, Records):
             statuses = [execution.status for execution in seen(tables)]
         return {status: statuses.count(status) for status in UNFINISHED}
 
-    def unfinished(self) -> list[Execution]:
+    def unfinished(self, *among: ExecutionStatus) -> list[Execution]:
         with self._read() as tables:
-            return [copied(execution) for execution in seen(tables) if execution.status in UNFINISHED]
+            return [copied(execution) for execution in seen(tables) if execution.status in (among or UNFINISHED)]
 
     def check(self) -> None:
         return

@@ -8,6 +8,8 @@ from wildcast_server.domain.execution import utc_now
 from wildcast_server.domain.worker import WorkerRow, WorkerState
 from wildcast_server.records.memory_state import MemoryState
 
+_OVER = frozenset({WorkerState.LOST, WorkerState.LEFT})
+
 
 class MemoryWorkers(MemoryState):
     """Registers workers and hears of them."""
@@ -19,36 +21,46 @@ class MemoryWorkers(MemoryState):
     def beat(self, worker_id: str, token: str, state: WorkerState) -> bool:
         with self._write() as tables:
             worker = tables.workers.get(worker_id)
-            if worker is None or worker.token != token or worker.state is WorkerState.LOST:
+            if worker is None or worker.token != token or worker.state in _OVER:
                 return False
             tables.workers[worker_id] = replace(worker, state=state, heartbeat_at=utc_now())
             return True
 
     def leave(self, worker_id: str, token: str) -> None:
         with self._write() as tables:
-            if worker_id in tables.workers and tables.workers[worker_id].token == token:
-                del tables.workers[worker_id]
+            worker = tables.workers.get(worker_id)
+            if worker is not None and worker.token == token:
+                tables.workers[worker_id] = replace(worker, state=WorkerState.LEFT)
 
     def workers(self) -> list[WorkerRow]:
-        with self._read() as tables:
-            return [tables.workers[key] for key in sorted(tables.workers)]
+        return [worker for worker in self._all() if worker.state is not WorkerState.LEFT]
 
     def overdue(self, seconds: float) -> list[str]:
-        return [worker.id for worker in self.workers() if _is_overdue(worker, seconds)]
+        return [worker.id for worker in self._all() if _is_overdue(worker, seconds)]
 
     def declare_lost(self, worker_id: str, seconds: float) -> bool:
         with self._write() as tables:
             worker = tables.workers.get(worker_id)
             if worker is None or not _is_overdue(worker, seconds):
                 return False
-            tables.workers[worker_id] = replace(worker, state=WorkerState.LOST)
+            if worker.state is not WorkerState.LEFT:
+                tables.workers[worker_id] = replace(worker, state=WorkerState.LOST)
             return True
 
-    def forget_worker(self, worker_id: str) -> None:
+    def forget_workers(self, seconds: float) -> None:
         with self._write() as tables:
-            if worker_id in tables.workers and tables.workers[worker_id].state is WorkerState.LOST:
-                del tables.workers[worker_id]
+            for worker in list(tables.workers.values()):
+                if worker.state in _OVER and _is_silent(worker, seconds):
+                    del tables.workers[worker.id]
+
+    def _all(self) -> list[WorkerRow]:
+        with self._read() as tables:
+            return [tables.workers[key] for key in sorted(tables.workers)]
 
 
 def _is_overdue(worker: WorkerRow, seconds: float) -> bool:
-    return worker.state is WorkerState.LOST or worker.heartbeat_at < utc_now() - timedelta(seconds=seconds)
+    return worker.state in _OVER or _is_silent(worker, seconds)
+
+
+def _is_silent(worker: WorkerRow, seconds: float) -> bool:
+    return worker.heartbeat_at < utc_now() - timedelta(seconds=seconds)

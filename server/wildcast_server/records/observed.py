@@ -136,8 +136,8 @@ class ObservedRecords(Records):
     def unfinished_counts(self) -> dict[ExecutionStatus, int]:
         return self._records.unfinished_counts()
 
-    def unfinished(self) -> list[Execution]:
-        return self._records.unfinished()
+    def unfinished(self, *among: ExecutionStatus) -> list[Execution]:
+        return self._records.unfinished(*among)
 
     def register(self, worker: WorkerRow) -> None:
         self._records.register(worker)
@@ -157,8 +157,8 @@ class ObservedRecords(Records):
     def declare_lost(self, worker_id: str, seconds: float) -> bool:
         return self._records.declare_lost(worker_id, seconds)
 
-    def forget_worker(self, worker_id: str) -> None:
-        self._records.forget_worker(worker_id)
+    def forget_workers(self, seconds: float) -> None:
+        self._records.forget_workers(seconds)
 
     def expirable(self, now: datetime, *, limit: int) -> list[Execution]:
         return self._records.expirable(now, limit=limit)

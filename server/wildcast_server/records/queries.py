@@ -55,7 +55,7 @@ DELETE_KEYS = delete(idempotency).where(_K.execution_id.in_(bindparam("execution
 
 _UNFINISHED = _E.status.in_([status.value for status in UNFINISHED])
 
-UNFINISHED_EXECUTIONS = EXECUTION.where(_UNFINISHED).order_by(_E.sequence)
+EXECUTIONS_IN = EXECUTION.where(_E.status.in_(bindparam("statuses", expanding=True))).order_by(_E.sequence)
 
 UNFINISHED_COUNTS = select(_E.status, func.count().label("number")).where(_UNFINISHED).group_by(_E.status)
 """A row for each status that any execution has."""

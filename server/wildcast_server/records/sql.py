@@ -177,9 +177,11 @@ class SqlRecords(SqlPages, SqlWorkers, SqlOutbox, Records):
             found = {row.status: row.number for row in connection.execute(queries.UNFINISHED_COUNTS)}
         return {status: found.get(status.value, 0) for status in UNFINISHED}
 
-    def unfinished(self) -> list[Execution]:
+    def unfinished(self, *among: ExecutionStatus) -> list[Execution]:
+        statuses = [status.value for status in among or UNFINISHED]
         with self._read() as connection:
-            return [execution_of(row) for row in connection.execute(queries.UNFINISHED_EXECUTIONS).mappings()]
+            found = connection.execute(queries.EXECUTIONS_IN, {"statuses": statuses})
+            return [execution_of(row) for row in found.mappings()]
 
     def check(self) -> None:
         with self._read() as connection:

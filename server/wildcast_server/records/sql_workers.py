@@ -4,7 +4,7 @@
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, literal, or_, select, update
 
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.domain.worker import WorkerRow, WorkerState
@@ -13,6 +13,8 @@ from wildcast_server.records.sql_database import SqlDatabase
 from wildcast_server.records.tables import workers
 
 _W = workers.c
+
+_OVER = (WorkerState.LOST.value, WorkerState.LEFT.value)
 
 
 class SqlWorkers(SqlDatabase):
@@ -28,18 +30,20 @@ class SqlWorkers(SqlDatabase):
         with self._write() as connection:
             heard = (
                 update(workers)
-                .where(_W.id == worker_id, _W.token == token, _W.state != WorkerState.LOST.value)
+                .where(_W.id == worker_id, _W.token == token, _W.state.not_in(_OVER))
                 .values(heartbeat_at=_now(connection), state=state.value)
             )
             return connection.execute(heard).rowcount == 1
 
     def leave(self, worker_id: str, token: str) -> None:
         with self._write() as connection:
-            connection.execute(delete(workers).where(_W.id == worker_id, _W.token == token))
+            left = update(workers).where(_W.id == worker_id, _W.token == token).values(state=WorkerState.LEFT.value)
+            connection.execute(left)
 
     def workers(self) -> list[WorkerRow]:
         with self._read() as connection:
-            return [worker_of(row) for row in connection.execute(select(workers).order_by(_W.id)).mappings()]
+            there = select(workers).where(_W.state != WorkerState.LEFT.value).order_by(_W.id)
+            return [worker_of(row) for row in connection.execute(there).mappings()]
 
     def overdue(self, seconds: float) -> list[str]:
         with self._read() as connection:
@@ -51,14 +55,13 @@ class SqlWorkers(SqlDatabase):
             lost = (
                 update(workers)
                 .where(_W.id == worker_id, _is_overdue(connection, seconds))
-                .values(state=WorkerState.LOST.value)
+                .values(state=case((_W.state == WorkerState.LEFT.value, _W.state), else_=WorkerState.LOST.value))
             )
             return connection.execute(lost).rowcount == 1
 
-    def forget_worker(self, worker_id: str) -> None:
+    def forget_workers(self, seconds: float) -> None:
         with self._write() as connection:
-            lost = _W.state == WorkerState.LOST.value
-            connection.execute(delete(workers).where(_W.id == worker_id, lost))
+            connection.execute(delete(workers).where(_W.state.in_(_OVER), _is_silent(connection, seconds)))
 
 
 def _now(connection: Connection) -> ColumnElement[Any]:
@@ -70,7 +73,9 @@ def _now(connection: Connection) -> ColumnElement[Any]:
 
 
 def _is_overdue(connection: Connection, seconds: float) -> ColumnElement[bool]:
-    lost = _W.state == WorkerState.LOST.value
-    if connection.dialect.name == "sqlite":
-        return or_(lost, _W.heartbeat_at < utc_now() - timedelta(seconds=seconds))
-    return or_(lost, _W.heartbeat_at < func.clock_timestamp() - timedelta(seconds=seconds))
+    return or_(_W.state.in_(_OVER), _is_silent(connection, seconds))
+
+
+def _is_silent(connection: Connection, seconds: float) -> ColumnElement[bool]:
+    now = utc_now() if connection.dialect.name == "sqlite" else func.clock_timestamp()
+    return _W.heartbeat_at < now - timedelta(seconds=seconds)

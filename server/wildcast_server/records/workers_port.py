@@ -14,24 +14,24 @@ class WorkerRecords(ABC):
 
     @abstractmethod
     def beat(self, worker_id: str, token: str, state: WorkerState) -> bool:
-        """Record that a worker is alive; return False if it was declared lost, replaced or removed meanwhile."""
+        """Record that a worker is alive; return False if it was declared lost, replaced or has left meanwhile."""
 
     @abstractmethod
     def leave(self, worker_id: str, token: str) -> None:
-        """Remove a worker that ends in order; nothing happens if another one has its id by now."""
+        """Take out a worker that ends in order; nothing happens if another one has its id by now."""
 
     @abstractmethod
     def workers(self) -> list[WorkerRow]:
-        """Return all that are recorded, by id."""
+        """Return all that have not left, by id."""
 
     @abstractmethod
     def overdue(self, seconds: float) -> list[str]:
-        """Return the ids of the workers that were not heard of for so long, or are lost, by the database's clock."""
+        """Return the ids of those not heard of for so long, by the database's clock, or lost, or who have left."""
 
     @abstractmethod
     def declare_lost(self, worker_id: str, seconds: float) -> bool:
-        """Hold a worker for lost unless it was heard of in the last `seconds`; return whether it is lost now."""
+        """Hold a worker for lost unless it was heard of in the last `seconds`; return whether it is, or has left."""
 
     @abstractmethod
-    def forget_worker(self, worker_id: str) -> None:
-        """Remove a lost worker; one that has registered anew stays."""
+    def forget_workers(self, seconds: float) -> None:
+        """Remove those that are lost or have left, and were not heard of for so long, by the database's clock."""

@@ -125,6 +125,8 @@ class WorkflowSettings(Section):
     """How long a workflow may run, in seconds; None is any time."""
     timeouts: SecondsMapping = Field(default={})
     """By workflow name: the same for one workflow alone."""
+    loading_timeout: Seconds | None = 3600.0
+    """How long the import and construction of a workflow may take, in seconds, before it runs; None is any time."""
 
 
 class ResultSettings(Section):

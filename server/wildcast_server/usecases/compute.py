@@ -33,7 +33,7 @@ from wildcast_server.usecases.outcome import STALE, Outcome, reason_of
 from wildcast_server.usecases.progress import Progress
 from wildcast_server.usecases.publication import Ongoing
 from wildcast_server.usecases.queues import publish_job
-from wildcast_server.usecases.watch import Why
+from wildcast_server.usecases.watch import Watched, Why
 
 logger = logging.getLogger(__name__)
 
@@ -252,12 +252,11 @@ class _Run:
         shutil.rmtree(self._directory, ignore_errors=True)
         ongoing = self._means.begin(self._directory, execution, afresh=True)
         try:
-            ran = unless_left(lambda: self._compute(ongoing), self._called_off, GRACE_SECONDS + LEFT_SECONDS)
+            ran = self._computed(ongoing)
         except ExecutionCancelledError as error:
             return self._interrupted(ongoing, error)
         except LeftError:
             # The workflow has ended; requests hang in a store that does not answer, and end by themselves.
-            self._why = self._means.watch.remove(self._id)
             return self._interrupted(ongoing, ExecutionCancelledError(f"{self._id} was called off"))
         except StatusConflictError as conflict:
             logger.warning("%s was changed by somebody else while it ran: %s", self._id, conflict)
@@ -276,10 +275,18 @@ class _Run:
         self._means.kept.put(execution, ongoing)
         return Outcome(end="computed", attempt=execution.attempt, provenance=ran)
 
-    def _compute(self, ongoing: Ongoing) -> Provenance | None:
+    def _computed(self, ongoing: Ongoing) -> Provenance | None:
+        """Run it as long as it is not called off; afterwards it is known why, if it was."""
+        watch = self._means.watch
+        watched = watch.add(self._id, self._execution.attempt, self._call_off, ongoing.share)
+        try:
+            return unless_left(lambda: self._compute(ongoing, watched), self._called_off, GRACE_SECONDS + LEFT_SECONDS)
+        finally:
+            self._why = watch.remove(watched)
+
+    def _compute(self, ongoing: Ongoing, watched: Watched) -> Provenance | None:
         execution, runner, watch = self._execution, self._job.runner, self._means.watch
         seconds = self._job.seconds_for(execution.workflow_name)
-        watch.add(self._id, execution.attempt, self._call_off, ongoing.share)
         try:
             request = RunRequest(
                 execution_id=execution.id,
@@ -292,10 +299,9 @@ class _Run:
             if self._called_off.is_set():
                 raise ExecutionCancelledError(f"{self._id} was called off before its workflow began")
             with self._progress, ongoing.live(lambda: runner.pid, self._progress.publication):
-                return self._with_waiting(runner.run(request, self._report, lambda: watch.limit(self._id, seconds)))
+                return self._with_waiting(runner.run(request, self._report, lambda: watch.limit(watched, seconds)))
         finally:
             self._over.set()
-            self._why = watch.remove(self._id) or self._why
 
     def _call_off(self) -> None:
         """Interrupt the workflow; it may not have begun yet, and then is not to."""

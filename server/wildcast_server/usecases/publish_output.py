@@ -194,17 +194,17 @@ class _Publishing:
         """Publish, several times if the store cannot be reached."""
         execution, watch = self._execution, self._means.watch
         logger.info("%s is published, attempt %d, try %d", self._id, execution.attempt, execution.tries)
-        watch.add(self._id, execution.attempt, self._interrupted.set)
+        watched = watch.add(self._id, execution.attempt, self._interrupted.set)
         why: Why | None = None
         began = time.monotonic()
         try:
             published = unless_left(self._told, self._interrupted)
         except ExecutionCancelledError:
-            why = watch.remove(self._id)
+            why = watch.remove(watched)
         except LeftError:
             # Its requests hang in a store that does not answer. What they store yet is removed with the rest.
             logger.warning("%s is left alone: the store does not answer", self._id)
-            return self._cancelled(watch.remove(self._id))
+            return self._cancelled(watch.remove(watched))
         except (PublicationError, StoreError) as error:
             return Outcome(end="failed", attempt=execution.attempt, error=str(error))
         except Exception as error:
@@ -214,7 +214,7 @@ class _Publishing:
             reached("publish.recorded")
             return self._published(published, time.monotonic() - began)
         finally:
-            watch.remove(self._id)
+            watch.remove(watched)
         if why is Why.CANCELLED:
             self._means.abandon(execution)
         return self._cancelled(why)

@@ -151,7 +151,7 @@ class DeadSites:
                 self._take_over(execution)
 
     def _waiting(self) -> list[Execution]:
-        return [each for each in self.records.unfinished() if each.status is ExecutionStatus.PENDING_RESULTS]
+        return self.records.unfinished(ExecutionStatus.PENDING_RESULTS)
 
     def _is_gone(self, site: str, workers: Sequence[WorkerRow], living: Sequence[WorkerRow]) -> bool:
         queue = publish_queue(site)

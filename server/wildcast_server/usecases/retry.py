@@ -11,15 +11,13 @@ from wildcast_server.domain.outbox import NewRemoval
 from wildcast_server.domain.worker import WorkerState
 from wildcast_server.errors import StatusConflictError
 from wildcast_server.jobs import JobQueue
-from wildcast_server.records import Changes, Effects, Limits, Records
+from wildcast_server.records import UNLIMITED, Changes, Effects, Limits, Records
 from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.moving import while_it_moves
 from wildcast_server.usecases.queues import COMPUTE, compute_job, publish_job, publish_queue
 
 logger = logging.getLogger(__name__)
-
-UNLIMITED = Limits()
 
 
 @dataclass(frozen=True)

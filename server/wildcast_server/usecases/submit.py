@@ -15,10 +15,8 @@ from wildcast_server.domain.parameters import to_json, validate
 from wildcast_server.domain.registry import Registry
 from wildcast_server.errors import ForbiddenAddressError, ServiceUnavailableError, WildcastServerError
 from wildcast_server.jobs import JobQueue
-from wildcast_server.records import Accepted, Limits, Records, Submission
+from wildcast_server.records import UNLIMITED, Accepted, Limits, Records, Submission
 from wildcast_server.usecases.queues import compute_job
-
-UNLIMITED = Limits()
 
 logger = logging.getLogger(__name__)
 

@@ -27,13 +27,17 @@ class Why(Enum):
     """It is another attempt's, or another worker's."""
 
 
-@dataclass
-class _Watched:
+@dataclass(eq=False)
+class Watched:
+    """An attempt that is watched."""
+
+    execution_id: str
     attempt: int
     interrupt: Callable[[], object]
     on_partial: Callable[[], object]
     deadline: float | None = None
     why: Why | None = None
+    """Why it was interrupted, if it was."""
 
 
 class Watch:
@@ -53,7 +57,7 @@ class Watch:
         self._records = records
         self._period = period
         self._clock = clock
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[int, Watched] = {}
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._is_away = False
@@ -75,7 +79,7 @@ class Watch:
         attempt: int,
         interrupt: Callable[[], object],
         on_partial: Callable[[], object] = lambda: None,
-    ) -> None:
+    ) -> Watched:
         """Watch an attempt until `remove`.
 
         Parameters
@@ -87,58 +91,60 @@ class Watch:
         on_partial
             Called at each look while somebody wants to read results before the end; it must not block.
         """
+        watched = Watched(execution_id, attempt, interrupt, on_partial)
         with self._lock:
-            self._watched[execution_id] = _Watched(attempt, interrupt, on_partial)
+            self._watched[id(watched)] = watched
+        return watched
 
-    def limit(self, execution_id: str, seconds: float | None) -> None:
+    def limit(self, watched: Watched, seconds: float | None) -> None:
         """Interrupt it when so many seconds have gone by from now; None for never."""
-        with self._lock:
-            watched = self._watched.get(execution_id)
-            if watched is not None and seconds is not None:
-                watched.deadline = self._clock() + seconds
+        if seconds is not None:
+            watched.deadline = self._clock() + seconds
 
-    def remove(self, execution_id: str) -> Why | None:
-        """Watch it no more; return why it was interrupted, if it was."""
+    def remove(self, watched: Watched) -> Why | None:
+        """Watch it no more; return why it was interrupted, if it was. Idempotent."""
         with self._lock:
-            watched = self._watched.pop(execution_id, None)
-        return None if watched is None else watched.why
+            self._watched.pop(id(watched), None)
+            return watched.why
 
     def look(self) -> None:
         """Look once at all that is watched."""
         with self._lock:
-            watched = {name: each for name, each in self._watched.items() if each.why is None}
+            watched = [each for each in self._watched.values() if each.why is None]
         if not watched:
             return
         now = self._clock()
-        for name, each in watched.items():
+        for each in watched:
             # Without a database, too.
             if each.deadline is not None and now >= each.deadline:
-                self._interrupt(name, each, Why.TIMED_OUT)
+                self._interrupt(each, Why.TIMED_OUT)
+        # Of an execution that was left alone and came back, the later attempt.
+        attempts = {each.execution_id: each.attempt for each in watched}
         try:
-            heeds = self._records.heed({name: each.attempt for name, each in watched.items()})
+            heeds = self._records.heed(attempts)
         except WildcastServerError as error:
             if not self._is_away:
                 logger.warning("what runs here goes on, and cannot be cancelled until the records are back: %s", error)
             self._is_away = True
             return
         self._is_away = False
-        for name, each in watched.items():
-            heed = heeds.get(name)
-            if heed is None or not heed.is_current:
-                self._interrupt(name, each, Why.FENCED)
+        for each in watched:
+            heed = heeds.get(each.execution_id)
+            if heed is None or not heed.is_current or each.attempt != attempts[each.execution_id]:
+                self._interrupt(each, Why.FENCED)
             elif heed.cancel:
-                self._interrupt(name, each, Why.CANCELLED)
+                self._interrupt(each, Why.CANCELLED)
             elif heed.partial:
                 each.on_partial()
 
-    def _interrupt(self, name: str, watched: _Watched, why: Why) -> None:
+    def _interrupt(self, watched: Watched, why: Why) -> None:
         with self._lock:
-            if watched.why is not None or self._watched.get(name) is not watched:
+            if watched.why is not None or id(watched) not in self._watched:
                 return
             watched.why = why
-        logger.info("%s is interrupted: %s", name, why.value)
+        logger.info("%s is interrupted: %s", watched.execution_id, why.value)
         # It waits for the end of what it interrupts.
-        threading.Thread(target=watched.interrupt, name=f"interrupt-{name}", daemon=True).start()
+        threading.Thread(target=watched.interrupt, name=f"interrupt-{watched.execution_id}", daemon=True).start()
 
     def _run(self) -> None:
         while not self._ending.wait(self._period):

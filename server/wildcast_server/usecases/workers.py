@@ -14,7 +14,7 @@ from wildcast_server.usecases.queues import COMPUTE, PUBLISH
 logger = logging.getLogger(__name__)
 
 FORGET_SECONDS = 3600.0
-"""How long a lost worker is remembered: so long it is looked whether it has taken a job in spite of that."""
+"""How long a worker that is lost or has left is remembered: so long it is looked whether it took a job all the same."""
 
 
 def workers_by_queue(workers: Iterable[WorkerRow]) -> dict[str, int]:
@@ -110,7 +110,7 @@ class Heartbeats:
             self._on_lost()
 
     def end(self) -> None:
-        """Remove the worker: it has nothing that others would have to take over."""
+        """Say that the worker is gone: it has nothing that others would have to take over, as far as it knows."""
         self._records.leave(self._worker.id, self._worker.token)
 
     def _note(self) -> None:
@@ -139,7 +139,6 @@ class Reaper:
     heartbeats: Heartbeats
     dead_after_seconds: float
     forget_seconds: float = FORGET_SECONDS
-    clock: Callable[[], float] = time.time
 
     def __call__(self) -> None:
         """Look once."""
@@ -148,9 +147,7 @@ class Reaper:
         for worker_id in self.records.overdue(self.dead_after_seconds):
             if worker_id != self.heartbeats.worker_id and self._is_lost(worker_id):
                 self._give_back(worker_id)
-        for row in self.records.workers():
-            if row.state is WorkerState.LOST and row.heartbeat_at.timestamp() + self.forget_seconds < self.clock():
-                self.records.forget_worker(row.id)
+        self.records.forget_workers(self.forget_seconds)
 
     def _is_lost(self, worker_id: str) -> bool:
         return self.records.declare_lost(worker_id, self.dead_after_seconds)
@@ -158,7 +155,7 @@ class Reaper:
     def _give_back(self, worker_id: str) -> None:
         given = [job_id for job_id in self.jobs.held_by(worker_id) if self.jobs.give_back(job_id, worker_id)]
         if given:
-            logger.warning("the worker %s is dead; given to others: %s", worker_id, ", ".join(given))
+            logger.warning("the worker %s is gone; given to others: %s", worker_id, ", ".join(given))
 
 
 @dataclass

@@ -1,19 +1,22 @@
 """The database that records and jobs share: opening it, making its tables, and bringing them to this version."""
 
 import fcntl
+import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine, inspect, make_url, text
 
-from wildcast_server.errors import SettingsError
+from wildcast_server.errors import ServiceUnavailableError, SettingsError
 from wildcast_server.jobs.dbos_database import check_sqlite, translated
 from wildcast_server.jobs.dbos_engine import SCHEMA, check_jobs, migrate_jobs
 from wildcast_server.records import Records, SqlRecords, ensure_schema, migrate, open_engine
 from wildcast_server.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _MAKING = 0x77696C64
 """The number of the lock under which tables are made in Postgres."""
@@ -22,6 +25,12 @@ _TRY = text("SELECT pg_try_advisory_lock(:number)")
 
 _LOOK_SECONDS = 0.1
 """How often that lock is tried."""
+
+WAIT_SECONDS = 60.0
+"""How long another process is waited for that makes tables; a migration may take longer, or have been stopped."""
+
+_SAY_SECONDS = 3.0
+"""After which the log says what is waited for."""
 
 
 def database_url(settings: Settings) -> str:
@@ -61,7 +70,7 @@ def ensure_database(settings: Settings) -> None:
     SchemaMismatchError
         If they are not; the sentence says what to do.
     ServiceUnavailableError
-        If the database cannot be reached.
+        If the database cannot be reached, or another process makes its tables for too long.
     """
     url = database_url(settings)
     engine = open_engine(url)
@@ -104,8 +113,7 @@ def _alone(engine: Engine) -> Iterator[None]:
     alone = engine.execution_options(isolation_level="AUTOCOMMIT")
     with translated(), alone.connect() as connection:
         # Not even while waiting in a statement, which is a transaction too.
-        while not connection.execute(_TRY, {"number": _MAKING}).scalar_one():
-            time.sleep(_LOOK_SECONDS)
+        _wait_until(lambda: bool(connection.execute(_TRY, {"number": _MAKING}).scalar_one()))
         try:
             yield
         finally:
@@ -119,7 +127,30 @@ def _locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise SettingsError(f"the database's directory cannot be written ({error.strerror}): {path.parent}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _wait_until(lambda: _lock(descriptor))
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_until(is_ours: Callable[[], bool]) -> None:
+    began, is_said = time.monotonic(), False
+    while not is_ours():
+        waited = time.monotonic() - began
+        if waited > WAIT_SECONDS:
+            raise ServiceUnavailableError(
+                f"another process has been making or migrating the database's tables for {WAIT_SECONDS:g} seconds; "
+                "start again when it has ended"
+            )
+        if waited > _SAY_SECONDS and not is_said:
+            logger.warning("waiting for another process that makes or migrates the tables")
+            is_said = True
+        time.sleep(_LOOK_SECONDS)

@@ -11,6 +11,7 @@ from wildcast_server.errors import SettingsError, WildcastServerError
 from wildcast_server.settings import Settings
 from wildcast_server.signing.base import Signer
 from wildcast_server.store import ObjectStore
+from wildcast_server.usecases.queues import COMPUTE, PUBLISH
 from wildcast_server.wiring.child import fork_server, server_child, worker_child
 from wildcast_server.wiring.edge import build_edge, has_own_edge
 from wildcast_server.wiring.fork_server import ForkServer
@@ -26,9 +27,6 @@ from wildcast_server.wiring.publishing import (
 )
 from wildcast_server.wiring.serving import ServerThread, allow_many_connections, bind, url_of
 from wildcast_server.wiring.supervisor import Child, Supervisor
-
-COMPUTE, PUBLISH = "compute", "publish"
-"""The queues that a worker may be started for; of the second, each disk has its own."""
 
 
 class Running:

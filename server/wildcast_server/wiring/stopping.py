@@ -1,6 +1,7 @@
 """Being told to stop, by a person or by a service manager."""
 
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,27 +9,9 @@ from types import FrameType
 
 from wildcast_server.errors import WildcastServerError
 
-LOOK_SECONDS = 0.5
-"""How often a main thread that waits comes round, and so sees a signal that another thread was given."""
-
 
 class StopRequestedError(WildcastServerError):
     """The service was told to stop before it was up."""
-
-
-class _StopEvent(threading.Event):
-    """An event that a handler of signals sets.
-
-    Python runs handlers in the main thread, and only when that comes round: if the kernel gives the signal to another
-    thread, as it may, a main thread that waits without a limit is not woken, and the signal does nothing.
-    """
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if timeout is not None:
-            return super().wait(timeout)
-        while not super().wait(LOOK_SECONDS):
-            pass
-        return True
 
 
 @contextmanager
@@ -37,16 +20,33 @@ def stop_requests() -> Iterator[threading.Event]:
 
     After the first of them another SIGINT ends the process at once: who presses Ctrl-C twice does not want to wait for
     what is still being published. Nothing is lost, as after any other death.
+
+    A thread sets the event, told by the interpreter's own handler of signals. A handler in Python would run in the main
+    thread alone, which waits in vain for a signal that the kernel has given to another thread, and which may hold the
+    event's own lock.
     """
-    stop = _StopEvent()
+    stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    reading, writing = socket.socketpair()
+    with reading:
+        with writing:
+            writing.settimeout(0)
+            listener = threading.Thread(target=_listen, args=(reading, stop), name="signals", daemon=True)
+            listener.start()
+            told_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+            before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+            try:
+                yield stop
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+                signal.set_wakeup_fd(told_before)
+        listener.join()
+
+
+def _listen(reading: socket.socket, stop: threading.Event) -> None:
+    if reading.recv(1):
+        stop.set()

@@ -99,6 +99,7 @@ def build_runner(chosen: WorkflowSettings, seen: Survey) -> Runner:
         chosen.config,
         sources={name: found.file for name, found in seen.workflows.items()},
         warm_up=[name for name in chosen.warm_up if name in seen.workflows],
+        loading_seconds=chosen.loading_timeout,
     )
 
 

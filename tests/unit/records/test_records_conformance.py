@@ -338,6 +338,10 @@ def test_unfinished_are_those_that_a_restart_takes_up(records: Records):
     records.insert(advance_to_end)
     advance(records, advance_to_end.id, S.RUNNING, S.PENDING_RESULTS, S.COMPLETED)
     assert [found.id for found in records.unfinished()] == [execution(number).id for number in (0, 2, 4)]
+    assert [found.id for found in records.unfinished(S.PENDING_RESULTS)] == [execution(0).id]
+    assert [found.id for found in records.unfinished(S.QUEUED, S.RUNNING)] == [
+        execution(number).id for number in (2, 4)
+    ]
 
 
 def test_what_is_returned_is_the_callers_own(records: Records):

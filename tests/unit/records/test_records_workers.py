@@ -74,7 +74,7 @@ def test_who_registers_anew_is_up_and_not_forgotten(records: Records):
     records.register(worker())
     records.declare_lost("host-1", -LONG)
     records.register(worker(token="new"))
-    records.forget_worker("host-1")
+    records.forget_workers(-LONG)
     assert [(found.id, found.state) for found in records.workers()] == [("host-1", WorkerState.UP)]
     assert records.beat("host-1", "new", WorkerState.UP)
 
@@ -83,7 +83,9 @@ def test_a_lost_worker_is_forgotten(records: Records):
     """Once nothing of it is left."""
     records.register(worker())
     records.declare_lost("host-1", -LONG)
-    records.forget_worker("host-1")
+    records.forget_workers(LONG)
+    assert len(records.workers()) == 1
+    records.forget_workers(-LONG)
     assert records.workers() == []
 
 
@@ -94,3 +96,17 @@ def test_who_ends_in_order_leaves(records: Records):
     assert len(records.workers()) == 1
     records.leave("host-1", "t")
     assert records.workers() == []
+    assert not records.beat("host-1", "t", WorkerState.UP)
+
+
+def test_who_has_left_is_looked_after_until_it_is_forgotten(records: Records):
+    """It may have taken a job in its last moment; it is not lost for that."""
+    records.register(worker())
+    records.leave("host-1", "t")
+    assert records.overdue(LONG) == ["host-1"]
+    assert records.declare_lost("host-1", LONG)
+    assert records.workers() == []
+    records.forget_workers(LONG)
+    assert records.overdue(LONG) == ["host-1"]
+    records.forget_workers(-LONG)
+    assert records.overdue(LONG) == []

@@ -133,8 +133,8 @@ def test_jobs_that_come_to_nothing_end_somewhen(records, reconcile, accepted):
 class MovingRecords(MemoryRecords):
     """Records in which an execution moves on right after it was listed."""
 
-    def unfinished(self) -> list[Execution]:
-        found = super().unfinished()
+    def unfinished(self, *among: Status) -> list[Execution]:
+        found = super().unfinished(*among)
         for execution in found:
             self.set_progress(execution.id, execution.attempt, {"progress": "moved"})
         return found

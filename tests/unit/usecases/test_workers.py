@@ -99,11 +99,11 @@ def begin(records, clock):
 
 
 @pytest.fixture
-def reap(records, jobs, clock):
+def reap(records, jobs):
     """Look for dead workers as another one would."""
 
     def look(beats: Heartbeats) -> None:
-        Reaper(records, jobs, beats, DEAD_AFTER, clock=clock.seconds)()
+        Reaper(records, jobs, beats, DEAD_AFTER)()
 
     return look
 
@@ -144,7 +144,7 @@ def test_a_dead_workers_jobs_wait_again(begin, reap, jobs, clock, caplog):
     reap(living)
     assert jobs.held_by("dead") == []
     assert [job.id for job in jobs.waiting] == ["exec_1.1", "exec_2.2"]
-    assert "the worker dead is dead; given to others: exec_1.1, exec_2.2" in caplog.messages
+    assert "the worker dead is gone; given to others: exec_1.1, exec_2.2" in caplog.messages
     assert dead.lost == []
 
 
@@ -282,3 +282,15 @@ def test_what_strays_is_given_back_when_it_is_seen_twice(jobs, caplog):
     look()
     assert jobs.held_by("me") == []
     assert "exec_1.1 was taken and not worked on: it waits again" in caplog.messages
+
+
+def test_what_a_worker_took_as_it_left_waits_again(begin, reap, jobs, clock):
+    """It has said that it holds nothing, and its engine took a job in that moment."""
+    living, leaving = begin("living"), begin("leaving")
+    beat_for(clock, 20, living, leaving)
+    leaving.end()
+    jobs.taken["leaving"] = ["exec_1.1"]
+    beat_for(clock, 5, living)
+    reap(living)
+    assert jobs.held_by("leaving") == []
+    assert [job.id for job in jobs.waiting] == ["exec_1.1"]

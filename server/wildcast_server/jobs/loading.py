@@ -1,0 +1,65 @@
+"""How long a runner's process may take to load something: an import or a constructor may wait for a server for ever."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from wildcast_server.jobs.process import RunnerProcess
+
+
+class LoadingLimit:
+    """Kills a process that loads something for longer than it may, for as long as the context is open.
+
+    Parameters
+    ----------
+    process
+        Which.
+    seconds
+        How long each thing may take; None for any time.
+    """
+
+    def __init__(self, process: RunnerProcess, seconds: float | None) -> None:
+        self._process = process
+        self._seconds = seconds
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+        self.has_passed = False
+        """Whether the process was killed for this."""
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def begin(self) -> None:
+        """Count from now on, for the next thing that is loaded."""
+        self.end()
+        if self._seconds is None:
+            return
+        timer = threading.Timer(self._seconds, lambda: self._pass(timer))
+        timer.daemon = True
+        with self._lock:
+            self._timer = timer
+        timer.start()
+
+    def end(self) -> None:
+        """Count no longer: it is loaded."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def describe(self) -> str:
+        """Say what happened to the process, and what its operator may do."""
+        return f"took longer than {self._seconds:g} seconds, which is what workflows.loading_timeout allows"
+
+    def _pass(self, timer: threading.Timer) -> None:
+        with self._lock:
+            if self._timer is not timer:
+                return
+            self._timer, self.has_passed = None, True
+        self._process.kill()
