@@ -139,7 +139,7 @@ class ResultSettings(Section):
     publish_live: bool = True
     """Whether files go to object storage while the workflow still computes, as soon as they have settled."""
     min_free_disk_bytes: WholeNumber = Field(default=1_073_741_824, ge=0)
-    """Below this much free space at the output directory, in bytes, submissions are refused; 0 never refuses."""
+    """Below this much free space at the output directory, in bytes, nothing is accepted or begun; 0 for no reserve."""
     retention_seconds: WholeNumber | None = Field(default=None, ge=1)
     """How long after its end an execution's results are kept, in seconds, unless it says otherwise; None for ever."""
     keep_records_seconds: WholeNumber = Field(default=2_592_000, ge=0)

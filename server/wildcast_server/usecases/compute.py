@@ -33,6 +33,7 @@ from wildcast_server.usecases.outcome import STALE, Outcome, reason_of
 from wildcast_server.usecases.progress import Progress
 from wildcast_server.usecases.publication import Ongoing
 from wildcast_server.usecases.queues import publish_job
+from wildcast_server.usecases.room import Room
 from wildcast_server.usecases.watch import Watched, Why
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ GRACE_SECONDS = 2.0
 
 LEFT_SECONDS = 1.0
 """How much longer than that the end of one that is called off is waited for."""
+
+ROOM_SECONDS = 1.0
+"""Between two looks at a disk that is too full."""
 
 _LOOK_SECONDS = 0.05
 
@@ -82,12 +86,15 @@ class Compute:
         How often it is begun whose process or worker dies.
     seconds_for
         How long a workflow of that name may run; None for any time.
+    room
+        Without which nothing is begun; None for any.
     """
 
     means: Means
     runner: Runs
     max_attempts: int
     seconds_for: Callable[[str], float | None] = lambda _name: None
+    room: Room | None = None
 
     async def __call__(self, job_id: str, execution_id: str, steps: Steps) -> None:
         """Do the job."""
@@ -114,6 +121,8 @@ class Compute:
                 return STALE
             if (known := self._known(execution, died)) is not None:
                 return known
+            if self._waited_for_room(execution):
+                continue
             try:
                 return _Run(self, self._begin(execution)).to_its_end()
             except RunnerDiedError as error:
@@ -122,6 +131,27 @@ class Compute:
                 # It is to be cancelled now, or somebody else's: looked at again, it is decided anew.
                 logger.info("%s is not run: %s", execution_id, conflict)
         return STALE
+
+    def _waited_for_room(self, execution: Execution) -> bool:
+        """Wait for room on the disk, if there is none, as long as it is to be begun; whether it had to."""
+        if (lacking := self._lacking()) is None:
+            return False
+        logger.warning("%s waits: %s", execution.id, lacking)
+        while self._lacking() is not None and not self.means.drain.wait(ROOM_SECONDS):
+            now = self.means.current(execution.id)
+            if now is None or (now.status, now.jobs) != (execution.status, execution.jobs):
+                break
+            if now.cancel_requested_at is not None:
+                break
+        return True
+
+    def _lacking(self) -> ServiceUnavailableError | None:
+        try:
+            if self.room is not None:
+                self.room.check()
+        except ServiceUnavailableError as error:
+            return error
+        return None
 
     def hand_over(self, execution_id: str, serial: int, ran: Json) -> None:
         """Record how it ended; what was computed is given to who publishes, in the same transaction."""

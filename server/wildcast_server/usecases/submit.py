@@ -3,20 +3,19 @@
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from wildcast.contract.naming import new_execution_id
 from wildcast_server.domain.execution import Execution
 from wildcast_server.domain.parameters import to_json, validate
 from wildcast_server.domain.registry import Registry
-from wildcast_server.errors import ForbiddenAddressError, ServiceUnavailableError, WildcastServerError
+from wildcast_server.errors import ForbiddenAddressError, WildcastServerError
 from wildcast_server.jobs import JobQueue
 from wildcast_server.records import UNLIMITED, Accepted, Limits, Records, Submission
 from wildcast_server.usecases.queues import compute_job
+from wildcast_server.usecases.room import Room
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +69,8 @@ class Submit:
     ----------
     workflows
         The exposed ones.
-    output_root
-        Where output directories are made.
-    min_free_bytes
-        Below this much free space on the disk of `output_root`, nothing is accepted.
+    room
+        Without which nothing is accepted.
     limits
         How many executions may wait.
     check_webhook
@@ -83,8 +80,7 @@ class Submit:
     workflows: Registry
     records: Records
     jobs: JobQueue
-    output_root: Path
-    min_free_bytes: int
+    room: Room
     limits: Limits = UNLIMITED
     check_webhook: Callable[[str], None] = no_webhooks
 
@@ -140,7 +136,7 @@ class Submit:
         outcomes: list[Accepted | Exception] = []
         for batch in _batches(submissions):
             try:
-                self._check_disk()
+                self.room.check()
                 # Record and job at once: whatever dies, there is never one without the other.
                 outcomes += self.records.insert_all(batch, limits=self.limits, within=self._enqueue)
             except WildcastServerError as error:
@@ -151,19 +147,6 @@ class Submit:
 
     def _enqueue(self, executions: Sequence[Execution], connection: Any) -> None:
         self.jobs.enqueue_all([compute_job(each) for each in executions], connection)
-
-    def _check_disk(self) -> None:
-        try:
-            free = shutil.disk_usage(self.output_root).free
-        except OSError as error:
-            raise ServiceUnavailableError(
-                f"the server's output directory cannot be looked at ({error.strerror}): its operator has to mend that"
-            ) from error
-        if free < self.min_free_bytes:
-            raise ServiceUnavailableError(
-                f"the server's disk has {free} bytes free, fewer than the {self.min_free_bytes} it keeps in reserve: "
-                "try again later, or free some space"
-            )
 
 
 def _batches(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:

@@ -16,6 +16,7 @@ from wildcast_server.usecases.listing import ListExecutions
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.partials import Partials
 from wildcast_server.usecases.results import Results
+from wildcast_server.usecases.room import Room
 from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.usecases.webhooks import CheckWebhook
@@ -77,8 +78,7 @@ def build_api_parts(
             workflows=workflows,
             records=records,
             jobs=jobs,
-            output_root=settings.output_dir,
-            min_free_bytes=settings.results.min_free_disk_bytes,
+            room=Room(settings.output_dir, settings.results.min_free_disk_bytes),
             limits=limits,
             check_webhook=CheckWebhook(settings.webhooks),
         ),

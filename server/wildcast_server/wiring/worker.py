@@ -25,6 +25,7 @@ from wildcast_server.usecases.patience import Patience
 from wildcast_server.usecases.publish_output import PublishOutput
 from wildcast_server.usecases.queues import COMPUTE, PUBLISH, publish_queue
 from wildcast_server.usecases.reconcile import DeadSites, Reconcile
+from wildcast_server.usecases.room import Room
 from wildcast_server.usecases.watch import Watch
 from wildcast_server.usecases.workers import Heartbeats, Reaper, Strays
 from wildcast_server.wiring.cleanup import life_cycle
@@ -152,6 +153,7 @@ class Worker:
             runner=self._runner,
             max_attempts=chosen.max_attempts,
             seconds_for=lambda name: seconds_for(chosen, seen, name),
+            room=Room(self._settings.output_dir, results.min_free_disk_bytes),
         )
 
     def _build_heartbeats(self) -> Heartbeats:

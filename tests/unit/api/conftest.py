@@ -25,6 +25,7 @@ from wildcast_server.usecases.listing import ListExecutions
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.results import Results
+from wildcast_server.usecases.room import Room
 from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.usecases.workers import workers_by_queue
@@ -121,7 +122,7 @@ def use_cases(records, store_check, workflows, jobs, tmp_path) -> UseCases:
     results = Results(lookup, {"server": open_store(tmp_path.as_uri())}, None)
     return UseCases(
         workflows=workflows,
-        submit=Submit(workflows, observed, jobs, tmp_path, 0, check_webhook=Outgoing().check),
+        submit=Submit(workflows, observed, jobs, Room(tmp_path, 0), check_webhook=Outgoing().check),
         lookup=lookup,
         results=results,
         listing=ListExecutions(workflows, observed),

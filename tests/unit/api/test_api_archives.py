@@ -31,6 +31,7 @@ from wildcast_server.usecases.listing import ListExecutions
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.results import Results
+from wildcast_server.usecases.room import Room
 from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.wiring.serving import ServerThread, bind, url_of
@@ -62,7 +63,7 @@ def running(records, stores, signer, root):
     app = create_api(
         UseCases(
             workflows=registry,
-            submit=Submit(registry, records, jobs, root, 0),
+            submit=Submit(registry, records, jobs, Room(root, 0)),
             lookup=lookup,
             results=results,
             listing=ListExecutions(registry, records),

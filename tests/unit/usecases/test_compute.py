@@ -3,6 +3,10 @@
 import asyncio
 import platform
 import socket
+import threading
+import time
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -397,3 +401,42 @@ def test_the_steps_are_those_that_engines_keep(bench, jobs, queued):
     steps = NamedSteps()
     asyncio.run(worker.publish(f"{queued.id}.2", queued.id, steps))
     assert tuple(steps.names) == publish_output.STEPS == ("publish", "finalise", "clean up")
+
+
+class Disk:
+    """A disk that somebody frees, or not."""
+
+    def __init__(self) -> None:
+        self.is_full = True
+
+    def check(self) -> None:
+        if self.is_full:
+            raise ServiceUnavailableError("the server's disk has 7 bytes free")
+
+
+@pytest.mark.parametrize("then", ["room", "cancelled", "drained"])
+def test_nothing_is_begun_on_a_full_disk(bench, records, queued, at_rest, caplog, monkeypatch, then):
+    """It waits until there is room, and no longer than it is wanted; the log says why."""
+    monkeypatch.setattr(compute, "ROOM_SECONDS", 0.01)
+    disk, ran = Disk(), []
+    worker = bench(lambda *_: ran.append(True))
+    worker.compute = replace(worker.compute, room=disk)
+
+    def go_on() -> None:
+        while "waits: the server's disk has 7 bytes free" not in caplog.text:
+            time.sleep(0.01)
+        if then == "room":
+            disk.is_full = False
+        elif then == "cancelled":
+            records.change(queued.id, expected=Status.QUEUED, to=Status.CANCELLED)
+        else:
+            worker.means.drain.begin()
+
+    other = threading.Thread(target=go_on)
+    other.start()
+    with pytest.raises(at_rest) if then == "drained" else nullcontext():
+        worker.work_once()
+    other.join()
+    expected = {"room": Status.PENDING_RESULTS, "cancelled": Status.CANCELLED, "drained": Status.QUEUED}
+    assert records.get(queued.id).status is expected[then]
+    assert bool(ran) is (then == "room")

@@ -19,6 +19,7 @@ from wildcast_server.errors import (
 from wildcast_server.jobs.memory_jobs import MemoryJobs
 from wildcast_server.records import Limits
 from wildcast_server.settings import WorkflowLimits
+from wildcast_server.usecases.room import Room
 from wildcast_server.usecases.submit import MAX_TOGETHER, Request, Submit
 
 SIMULATE = Request(workflow_name="simulate")
@@ -46,7 +47,7 @@ def submit(records, jobs, tmp_path):
 
     registry.add(simulate)
     registry.add(train)
-    return Submit(registry, records, jobs, tmp_path, 0, check_webhook=lambda _url: None)
+    return Submit(registry, records, jobs, Room(tmp_path, 0), check_webhook=lambda _url: None)
 
 
 def taken(jobs):
@@ -102,7 +103,7 @@ def test_what_is_refused_is_not_recorded(submit, records, jobs, request_, error)
 
 def test_too_little_disk_refuses(submit, records):
     """The sentence has both numbers."""
-    full = replace(submit, min_free_bytes=1 << 62)
+    full = replace(submit, room=Room(submit.room.output_root, 1 << 62))
     with pytest.raises(ServiceUnavailableError, match=str(1 << 62)):
         full(SIMULATE)
     assert records.unfinished() == []
@@ -110,7 +111,7 @@ def test_too_little_disk_refuses(submit, records):
 
 def test_a_disk_that_is_gone_refuses(submit, records, tmp_path):
     """An output directory that was removed or unmounted is a sentence, and no crash."""
-    gone = replace(submit, output_root=tmp_path / "gone")
+    gone = replace(submit, room=Room(tmp_path / "gone", 0))
     with pytest.raises(ServiceUnavailableError, match="output directory"):
         gone(SIMULATE)
     assert records.unfinished() == []
@@ -240,7 +241,7 @@ def test_a_webhook_that_is_never_called_is_refused(submit, records):
 
 def test_without_more_no_webhook_is_taken(submit):
     """A server that cannot sign says which setting is missing, and not what the URL was."""
-    plain = Submit(submit.workflows, submit.records, submit.jobs, submit.output_root, 0)
+    plain = Submit(submit.workflows, submit.records, submit.jobs, submit.room)
     with pytest.raises(ForbiddenAddressError, match=r"webhooks\.secret") as caught:
         plain(replace(SIMULATE, webhook=HOOK))
     assert "canary" not in str(caught.value)

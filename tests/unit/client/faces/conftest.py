@@ -34,6 +34,7 @@ from wildcast_server.usecases.listing import ListExecutions
 from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.results import Results
+from wildcast_server.usecases.room import Room
 from wildcast_server.usecases.sign import Sign
 from wildcast_server.usecases.submit import Submit
 from wildcast_server.wiring.serving import ServerThread, bind, url_of
@@ -143,7 +144,7 @@ class Server:
         results = Results(lookup, {"server": open_store(self.directory.as_uri())}, None)
         return UseCases(
             workflows=self.workflows,
-            submit=Submit(self.workflows, records, jobs, self.directory, 0, check_webhook=Outgoing().check),
+            submit=Submit(self.workflows, records, jobs, Room(self.directory, 0), check_webhook=Outgoing().check),
             lookup=lookup,
             results=results,
             listing=ListExecutions(self.workflows, records),
