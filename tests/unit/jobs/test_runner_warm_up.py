@@ -48,7 +48,7 @@ def dies() -> None:
 
 @workflow
 def long() -> None:
-    time.sleep(3)
+    time.sleep(6)
 """
 
 
@@ -195,23 +195,23 @@ def test_a_run_that_waits_for_the_warm_up_can_be_cancelled(runner_of, request_of
 
 def test_one_that_is_never_constructed_is_left_cold(runner_of, request_of, caplog, flows, eventually):
     """As one whose model comes from a server that hangs; what waits for its turn goes on without it."""
-    runner = runner_of("slow", loading_seconds=1)
+    runner = runner_of("slow", loading_seconds=4)
     runner.warm_up()
     eventually((flows / "begun").exists)
     runner.run(request_of("warm"), lambda _: None)
     (message,) = [record.getMessage() for record in caplog.records if "not tried again" in record.getMessage()]
     assert "'slow'" in message
-    assert "took longer than 1 seconds, which is what workflows.loading_timeout allows" in message
+    assert "took longer than 4 seconds, which is what workflows.loading_timeout allows" in message
 
 
 def test_a_run_that_is_never_loaded_fails_with_the_reason(runner_of, request_of):
     """A cold one is constructed by its first execution; the next finds another process."""
-    runner = runner_of(loading_seconds=1)
-    with pytest.raises(WorkflowLoadError, match=r"'slow' .*took longer than 1 seconds.*workflows\.loading_timeout"):
+    runner = runner_of(loading_seconds=4)
+    with pytest.raises(WorkflowLoadError, match=r"'slow' .*took longer than 4 seconds.*workflows\.loading_timeout"):
         runner.run(request_of("slow"), lambda _: None)
     runner.run(request_of("warm"), lambda _: None)
 
 
 def test_what_is_loaded_may_run_for_longer(runner_of, request_of):
     """The limit is one of loading."""
-    runner_of(loading_seconds=2).run(request_of("long"), lambda _: None)
+    runner_of(loading_seconds=4).run(request_of("long"), lambda _: None)
