@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import msgspec
 
 from wildcast.contract.wire import Provenance
 from wildcast_server.domain.execution import Execution
+from wildcast_server.usecases.disk import may_be_shared, write_out
 
 _log = logging.getLogger(__name__)
 
@@ -21,8 +22,11 @@ class Computed(msgspec.Struct, frozen=True):
     """What is noted of a computation that has ended."""
 
     attempt: int
-    boot: str
-    """Which start of the machine it ended in: a crash of the machine may leave less of a file than was written."""
+    boot: str | None
+    """Which start of the machine it ended in, as its crash may leave less of a file than was written.
+
+    None where all of it is on the disk itself, so that no crash matters.
+    """
     provenance: Provenance | None = None
     """What ran."""
 
@@ -43,24 +47,57 @@ class Marks:
     root: Path
 
     def set(self, execution: Execution, ran: Provenance | None = None) -> None:
-        """Note that the computation of this attempt has ended; without the note, a death here would repeat it."""
+        """Note that the computation of this attempt has ended; without the note, a death here would repeat it.
+
+        Of a file system that several machines may have, everything is written to the disk first, so that the note
+        holds on each of them. On one of this machine alone that could take many seconds, for what is mostly removed
+        within one: there the note holds until the machine starts anew, or `keep` was called.
+        """
         try:
             # On the disk itself: after a crash of the machine it has to say that there was one.
-            _write_through(self._path(execution.name), msgspec.json.encode(Computed(execution.attempt, _boot(), ran)))
+            self._write(execution.name, Computed(execution.attempt, self._boot_or_none(), ran))
         except OSError as error:
             _log.warning("%s: a death before it is handed over would compute it again: %s", execution.id, error)
 
+    def keep(self, names: Iterable[str] | None = None) -> None:
+        """Write what was computed to the disk itself, so that it is there after whatever start of the machine.
+
+        Parameters
+        ----------
+        names
+            Of directories; None for all that are complete.
+        """
+        noted = {name: self._read(name) for name in (self if names is None else names)}
+        ours = {name: computed for name, computed in noted.items() if computed and computed.boot == _boot()}
+        if not ours:
+            return
+        try:
+            write_out(self.root)
+            for name, computed in ours.items():
+                # What was published and removed meanwhile is not noted anew.
+                if self._read(name) == computed:
+                    self._write(name, msgspec.structs.replace(computed, boot=None))
+        except OSError as error:
+            _log.warning("a crash of the machine would lose what was computed and is not published: %s", error)
+
     def remove(self, name: str) -> None:
         """Forget everything about the directory `name`. Idempotent."""
-        for path in (self._path(name), *self.root.glob(f".{name}.*.begun"), *self.root.glob(f".{name}.*.taken")):
+        for path in (
+            self._path(name),
+            self._partial(name),
+            *self.root.glob(f".{name}.*.begun"),
+            *self.root.glob(f".{name}.*.taken"),
+        ):
             with suppress(OSError):
                 path.unlink()
 
     def find(self, execution: Execution) -> Computed | None:
         """Return what is noted if the output directory is what this attempt's computation left, else None."""
         computed = self._read(execution.name)
+        if computed is None or computed.attempt != execution.attempt:
+            return None
         # Where the system does not tell (it is no Linux), the machine may have crashed in between.
-        if computed is None or not computed.boot or (computed.attempt, computed.boot) != (execution.attempt, _boot()):
+        if computed.boot == "" or computed.boot not in (None, _boot()):
             return None
         return computed if (self.root / execution.name).is_dir() else None
 
@@ -68,7 +105,7 @@ class Marks:
         """Whether what was computed is not there any more, or may not be whole."""
         computed = self._read(execution.name)
         # A mark may be missing because the disk was full; one of another start of the machine tells of a crash.
-        crashed = computed is not None and computed.boot != _boot()
+        crashed = computed is not None and computed.boot not in (None, _boot())
         return crashed or not (self.root / execution.name).is_dir()
 
     def begun(self, execution: Execution) -> Path:
@@ -98,6 +135,9 @@ class Marks:
     def _path(self, name: str) -> Path:
         return self.root / f".{name}.computed"
 
+    def _partial(self, name: str) -> Path:
+        return self.root / f".{name}.computed.partial"
+
     def _taken(self, execution: Execution) -> Path:
         return self.root / f".{execution.name}.{execution.attempt}.taken"
 
@@ -107,17 +147,29 @@ class Marks:
         except (OSError, msgspec.DecodeError):
             return None
 
+    def _write(self, name: str, computed: Computed) -> None:
+        partial = self._partial(name)
+        with partial.open("wb") as file:
+            file.write(msgspec.json.encode(computed))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._path(name))
+        directory = os.open(self.root, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
-def _write_through(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    def _boot_or_none(self) -> str | None:
+        """Return None if all is on the disk itself now, as it has to be where other machines look."""
+        if not may_be_shared(self.root):
+            return _boot()
+        try:
+            write_out(self.root)
+        except OSError as error:
+            _log.warning("another machine would not publish what was computed here, but compute it again: %s", error)
+            return _boot()
+        return None
 
 
 def _boot() -> str:

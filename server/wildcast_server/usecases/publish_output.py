@@ -144,7 +144,11 @@ class PublishOutput:
             case _:
                 reason = outcome.error or "what it computed was lost with a crash of the machine, or was removed"
                 changes, effects = self.means.ending(execution, ExecutionStatus.FAILED, reason)
-                changes["failed_step"] = "publish"
+                # What is lost can only be computed again.
+                changes["failed_step"] = "compute" if outcome.end == "lost" else "publish"
+                if outcome.end == "failed":
+                    # Until a retry, which may be days and starts of the machine away.
+                    self.means.marks.keep([execution.name])
                 change(to=ExecutionStatus.FAILED, effects=effects, **changes)
                 logger.error("%s failed: %s", execution_id, reason)
                 if outcome.end == "failed":

@@ -18,6 +18,7 @@ from wildcast_server.records import ObservedRecords
 from wildcast_server.settings import Settings
 from wildcast_server.store import ObjectStore
 from wildcast_server.usecases.compute import Compute
+from wildcast_server.usecases.computed import Marks
 from wildcast_server.usecases.drain import Drain
 from wildcast_server.usecases.maintenance import Maintenance, Pass
 from wildcast_server.usecases.means import Means
@@ -209,6 +210,8 @@ class Worker:
             self._heartbeats.end()
         except WildcastServerError as error:
             logger.warning("what was being done goes on at the next start: %s", error)
+        # Who stops a worker may be about to start the machine anew.
+        Marks(self._settings.output_dir).keep()
         # Not by the interpreter's own end, which would wait for steps that never go on.
         _end_now(0)
 

@@ -1,5 +1,6 @@
 """Executions through real workers on SQLite and on Postgres, which are killed wherever that may hurt."""
 
+import json
 import signal
 import time
 
@@ -144,6 +145,19 @@ def test_publishing_holds_no_slot_of_computing(site):
     assert site.records.get(waiting).status is Status.PENDING_RESULTS
     site.start(None, "publish")
     assert site.ended(computed).status is site.ended(waiting).status is Status.COMPLETED
+
+
+@pytest.mark.long_on_postgres
+def test_a_worker_that_is_stopped_leaves_nothing_to_a_crash(site):
+    """The machine may be about to start anew: what waits to be published is on the disk itself by then."""
+    execution_id = site.submit("computes")
+    worker = site.start(None, "compute")
+    until(lambda: site.records.get(execution_id).status is Status.PENDING_RESULTS)
+    mark = site.settings.output_dir / f".{execution_id}.computed"
+    assert json.loads(mark.read_text())["boot"]
+    worker.terminate()
+    assert worker.wait(30) == 0
+    assert json.loads(mark.read_text())["boot"] is None
 
 
 def test_record_and_job_are_there_together_or_not_at_all(site):

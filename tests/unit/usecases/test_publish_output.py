@@ -18,8 +18,11 @@ from wildcast_server.errors import (
 )
 from wildcast_server.publish import Published
 from wildcast_server.transfer.files import TransferProgress
+from wildcast_server.usecases import computed
+from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.publish_output import MAX_TRIES
 from wildcast_server.usecases.queues import publish_job
+from wildcast_server.usecases.retry import Retry
 
 HALF = TransferProgress(files_done=1, files_total=2, bytes_done=50, bytes_total=100, bytes_skipped=0, seconds=2.0)
 
@@ -322,14 +325,26 @@ def test_an_output_that_is_lost_is_computed_again(bench, records, pending, tmp_p
     assert len(worker.runner.requests) == 1
 
 
+def test_what_failed_to_be_published_outlives_the_machine(bench, records, pending, monkeypatch):
+    """The operator repairs the bucket and starts the machine anew; a retry does not compute again."""
+    bench(publish=raising(UploadFailedError("no such bucket"))).work()
+    monkeypatch.setattr(computed, "_boot", lambda: "another")
+    worker = bench(write_output)
+    Retry(Lookup(records), records, worker.means.jobs, worker.means.ending)("simulate", pending.id)
+    worker.work()
+    ended = records.get(pending.id)
+    assert (ended.status, ended.attempt, worker.runner.requests) == (Status.COMPLETED, 1, [])
+
+
 def test_an_output_that_is_lost_is_not_computed_for_ever(bench, records, pending, tmp_path):
-    """Without attempts left it fails."""
+    """Without attempts left it fails, as a computation: a retry has nothing else to begin with."""
     (tmp_path / "outputs" / pending.id / "a.txt").unlink()
     (tmp_path / "outputs" / pending.id).rmdir()
     worker = bench(max_attempts=1)
     worker.work()
     assert records.get(pending.id).status is Status.FAILED
     assert "lost" in records.get(pending.id).error_message
+    assert records.get(pending.id).failed_step == "compute"
 
 
 def test_a_job_that_is_not_the_current_one_publishes_nothing(bench, records, jobs, pending):
