@@ -42,14 +42,11 @@ class Reconcile:
     ----------
     end
         Says what else changes when an execution ends, and what follows.
-    max_attempts
-        After so many computations, no other is begun.
     """
 
     records: Records
     jobs: JobQueue
     end: End
-    max_attempts: int
 
     def __call__(self) -> None:
         """Look once; several may at the same time."""
@@ -80,14 +77,13 @@ class Reconcile:
             self._end(execution, ExecutionStatus.CANCELLED, None)
         elif execution.jobs >= MAX_JOBS:
             self._end(execution, ExecutionStatus.FAILED, "the job engine gave it up")
-        elif execution.status is ExecutionStatus.RUNNING and execution.attempt >= self.max_attempts:
-            self._end(execution, ExecutionStatus.FAILED, f"the service stopped {execution.attempt} times while it ran")
         else:
             self._enqueue(execution)
             logger.warning("%s was %s without a job, and has one again", execution.id, execution.status)
 
     def _enqueue(self, execution: Execution) -> None:
-        if execution.status is ExecutionStatus.QUEUED:
+        if execution.status in (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING):
+            # Who takes it finds out whether it has computed already, or may be begun again.
             self._give(execution, self._compute())
         elif execution.status is ExecutionStatus.PENDING_RESULTS and execution.site is not None:
             self._give(execution, self._publish())

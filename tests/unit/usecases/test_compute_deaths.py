@@ -6,6 +6,7 @@ import pytest
 
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.usecases.queues import compute_job
+from wildcast_server.usecases.reconcile import Reconcile
 
 
 def write_output(request, _on_progress):
@@ -45,6 +46,18 @@ def test_a_computation_that_ended_is_not_repeated(bench, records, queued, told):
     ended = records.get(queued.id)
     assert (ended.status, ended.attempt, again.runner.requests) == (Status.COMPLETED, 1, [])
     assert ended.provenance.device == told.device
+
+
+def test_what_the_engine_gave_up_is_not_repeated_either(bench, records, jobs, queued):
+    """Its job ended without handing over what was computed; the next job does so, in the same attempt."""
+    worker = bench(write_output)
+    worker.compute.run(queued.id, 1)
+    jobs.withdraw([queued.job_id])
+    Reconcile(records, jobs, worker.means.ending)()
+    again = bench()
+    again.work()
+    ended = records.get(queued.id)
+    assert (ended.status, ended.attempt, again.runner.requests) == (Status.COMPLETED, 1, [])
 
 
 @pytest.mark.parametrize("lost", ["the mark", "the output", "the machine's memory"])

@@ -34,7 +34,7 @@ def jobs():
 @pytest.fixture
 def reconcile(records, jobs):
     """The use case."""
-    return Reconcile(records, jobs, Ending("s3"), max_attempts=3)
+    return Reconcile(records, jobs, Ending("s3"))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def waiting(jobs: MemoryJobs) -> list[tuple[str, str]]:
     ("status", "job", "now"),
     [
         (Status.QUEUED, ("exec_1.2", "compute"), Status.QUEUED),
-        (Status.RUNNING, ("exec_1.2", "compute"), Status.QUEUED),
+        (Status.RUNNING, ("exec_1.2", "compute"), Status.RUNNING),
         (Status.PENDING_RESULTS, ("exec_1.3", f"publish.{HERE}"), Status.PENDING_RESULTS),
     ],
 )
@@ -99,16 +99,12 @@ def test_what_has_a_job_is_left_alone(records, jobs, reconcile, accepted):
     assert records.get("exec_1").version == one.version
 
 
-def test_an_attempt_that_the_engine_gave_up_counts(records, reconcile, accepted):
-    """The next one is another; after the last the execution fails, with the reason."""
-    accepted("exec_1", Status.RUNNING, attempt=2)
-    accepted("exec_2", Status.RUNNING, attempt=3)
+def test_an_attempt_that_the_engine_gave_up_is_decided_on_by_its_next_job(records, jobs, reconcile, accepted):
+    """It may have computed already; so it stays in its attempt, however many there were."""
+    accepted("exec_1", Status.RUNNING, attempt=3)
     reconcile()
-    assert (records.get("exec_1").status, records.get("exec_1").attempt) == (Status.QUEUED, 3)
-    failed = records.get("exec_2")
-    assert failed.status is Status.FAILED
-    assert failed.error_message == "the service stopped 3 times while it ran; it is not tried again"
-    assert failed.ended_at is not None
+    assert (records.get("exec_1").status, records.get("exec_1").attempt) == (Status.RUNNING, 3)
+    assert waiting(jobs) == [("exec_1.2", "compute")]
 
 
 def test_what_is_to_be_cancelled_is(records, jobs, reconcile, accepted):
@@ -147,7 +143,7 @@ def test_what_has_just_moved_is_left_alone(jobs):
     records.begin_attempt(
         "exec_1", job=1, worker="w", site=HERE, reuse=False, elsewhere=False, started_at=datetime.now(UTC)
     )
-    Reconcile(records, jobs, Ending("s3"), max_attempts=3)()
+    Reconcile(records, jobs, Ending("s3"))()
     assert records.get("exec_1").status is Status.RUNNING
     assert waiting(jobs) == []
 
@@ -286,7 +282,7 @@ def test_who_is_only_late_keeps_its_work(records, register, look, monkeypatch):
 def test_a_job_is_given_to_the_job_that_was_looked_at(records, jobs, accepted):
     """Of two who look at once, one gives it a job."""
     execution = accepted("exec_1", Status.PENDING_RESULTS)
-    reconcile = Reconcile(records, jobs, Ending("server"), 3)
+    reconcile = Reconcile(records, jobs, Ending("server"))
     reconcile._enqueue(execution)
     with pytest.raises(StatusConflictError):
         reconcile._enqueue(execution)
