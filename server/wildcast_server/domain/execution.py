@@ -57,6 +57,8 @@ class Execution:
     """Grows with every change and every progress."""
     jobs: int = 0
     """How many jobs were enqueued for it; the last one is the current one."""
+    deaths: int = 0
+    """How often, since it was submitted or retried, a computation died with its process, or its output was lost."""
     tries: int = 0
     """How often publishing the current attempt has begun."""
     place: int = 1
@@ -96,6 +98,10 @@ class Execution:
         if self.started_at is None:
             return None
         return ((self.ended_at or utc_now()) - self.started_at).total_seconds()
+
+    def may_begin_again(self, max_attempts: int) -> bool:
+        """Whether it is begun once more when its computation has died, or its output is lost, now."""
+        return self.deaths + 1 < max_attempts
 
     def with_changes(self, **changes: Any) -> "Execution":
         """Return a copy with some fields replaced."""

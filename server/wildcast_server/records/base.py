@@ -164,7 +164,7 @@ class Records(WorkerRecords, OutboxRecords):
     ) -> Execution:
         """Compare and set: let a queued execution, or one whose worker died, run here.
 
-        The attempt counts up, unless it was queued. Progress is emptied, and tries begin anew.
+        The attempt counts up, and `deaths` with it, unless it was queued. Progress is emptied, and tries begin anew.
 
         Parameters
         ----------

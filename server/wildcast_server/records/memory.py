@@ -105,12 +105,13 @@ class MemoryRecords(MemoryPages, MemoryWorkers, MemoryOutbox, Records):
             fits = execution.status in (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING) and execution.jobs == job
             if not fits or execution.cancel_requested_at is not None:
                 raise conflict(execution, "beginning of an attempt")
-            stays = reuse or execution.status is ExecutionStatus.QUEUED
+            has_died = not reuse and execution.status is ExecutionStatus.RUNNING
             return _changed(
                 tables,
                 execution,
                 status=ExecutionStatus.RUNNING,
-                attempt=execution.attempt + (not stays),
+                attempt=execution.attempt + has_died,
+                deaths=execution.deaths + has_died,
                 place=execution.place + elsewhere,
                 tries=0,
                 progress=None,

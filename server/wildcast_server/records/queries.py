@@ -1,7 +1,6 @@
 """Every query on the records, by name. Values are bound when it is executed."""
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Select,
     Update,
@@ -145,13 +144,14 @@ def mark_execution(execution_id: str, statuses: frozenset[ExecutionStatus], job:
 def begin_attempt(execution_id: str, job: int, *, reuse: bool, elsewhere: bool) -> Update:
     """Build the compare-and-set that lets an execution run, in its first attempt, in the same or in another one."""
     sources = frozenset({ExecutionStatus.QUEUED, ExecutionStatus.RUNNING})
-    attempt: ColumnElement[int] = case((_E.status == ExecutionStatus.QUEUED.value, _E.attempt), else_=_E.attempt + 1)
+    died = literal(0) if reuse else case((_E.status == ExecutionStatus.RUNNING.value, 1), else_=0)
     return (
         mark_execution(execution_id, sources)
         .where(_E.jobs == job, _E.cancel_requested_at.is_(None))
         .values(
             status=ExecutionStatus.RUNNING.value,
-            attempt=_E.attempt if reuse else attempt,
+            attempt=_E.attempt + died,
+            deaths=_E.deaths + died,
             place=_E.place + int(elsewhere),
             tries=0,
             progress=None,

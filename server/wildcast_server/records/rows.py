@@ -61,6 +61,7 @@ def execution_row(execution: Execution) -> dict[str, Any]:
         "expires_at": in_utc(execution.expires_at),
         "deleted_at": in_utc(execution.deleted_at),
         "webhook": execution.webhook,
+        "deaths": execution.deaths,
     }
 
 
@@ -201,6 +202,7 @@ def execution_of(row: RowMapping) -> Execution:
         expires_at=row["expires_at"],
         deleted_at=row["deleted_at"],
         webhook=row["webhook"],
+        deaths=row["deaths"],
     )
 
 

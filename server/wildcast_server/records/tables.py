@@ -94,6 +94,7 @@ executions = Table(
     Column("expires_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
     Column("webhook", Text),
+    Column("deaths", Integer, nullable=False, server_default="0"),
     # The queue, and positions in it.
     Index(None, "status", "sequence"),
     # The list, by each filter and both.

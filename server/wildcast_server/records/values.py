@@ -39,6 +39,7 @@ class Changes(TypedDict, total=False):
     """Of the current attempt; given when, and only when, the execution becomes `completed`."""
     new_job: bool
     """True counts `jobs` up: another job becomes the current one."""
+    deaths: int
     tries: int
     place: int
     worker: str | None

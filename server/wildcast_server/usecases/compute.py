@@ -83,7 +83,7 @@ class Compute:
     Parameters
     ----------
     max_attempts
-        How often it is begun whose process or worker dies.
+        How often it is begun whose process or worker dies; a retry begins to count anew.
     seconds_for
         How long a workflow of that name may run; None for any time.
     room
@@ -210,9 +210,11 @@ class Compute:
         if computed is not None:
             logger.info("%s is computed, and not run again", execution.id)
             return Outcome(end="computed", attempt=execution.attempt, provenance=computed.provenance)
-        if self._was_not_begun(execution) or (execution.attempt < self.max_attempts and not self._never_is(execution)):
+        if self._was_not_begun(execution) or (
+            execution.may_begin_again(self.max_attempts) and not self._never_is(execution)
+        ):
             return None
-        often = max(execution.attempt, self.means.marks.taken(execution))
+        often = max(execution.deaths + 1, self.means.marks.taken(execution))
         times = f"the service stopped {often} times while it ran this; it is not tried again"
         return Outcome(
             end="failed",

@@ -139,7 +139,7 @@ class PublishOutput:
             case "cancelled":
                 changes, effects = self.means.ending(execution, ExecutionStatus.CANCELLED)
                 change(to=ExecutionStatus.CANCELLED, effects=effects, **changes)
-            case "lost" if execution.attempt < self.max_attempts:
+            case "lost" if execution.may_begin_again(self.max_attempts):
                 self._compute_again(execution, change)
             case _:
                 reason = outcome.error or "what it computed was lost with a crash of the machine, or was removed"
@@ -174,6 +174,7 @@ class PublishOutput:
         change(
             to=ExecutionStatus.QUEUED,
             new_attempt=execution.attempt + 1,
+            deaths=execution.deaths + 1,
             new_job=True,
             started_at=None,
             progress=None,

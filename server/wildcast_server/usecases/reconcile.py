@@ -185,6 +185,7 @@ def compute_again(records: Records, jobs: JobQueue, execution: Execution) -> Exe
         effects=Effects(within=lambda now, connection: jobs.enqueue(compute_job(now), connection)),
         new_job=True,
         new_attempt=execution.attempt + 1,
+        deaths=execution.deaths + 1,
         started_at=None,
         progress=None,
         provenance=None,

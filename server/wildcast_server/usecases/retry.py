@@ -95,6 +95,7 @@ class Retry:
 
         afresh: Changes = {
             "new_job": True,
+            "deaths": 0,
             "tries": 0,
             "failed_step": None,
             "error_message": None,

@@ -57,6 +57,17 @@ def test_another_attempt_counts_up(records: Records):
     assert (found.attempt, found.place, found.worker, found.progress) == (2, 1, "b", None)
 
 
+def test_a_death_is_counted_where_one_was(records: Records):
+    """By who takes over what was running; neither by what was put back in order, nor by what never began."""
+    submit(records)
+    deaths = [begin(records).deaths, begin(records, reuse=True).deaths]
+    advance(records, S.QUEUED)
+    deaths += [begin(records).deaths, begin(records).deaths, begin(records).deaths]
+    assert deaths == [0, 0, 0, 1, 2]
+    assert advance(records, S.QUEUED, deaths=0) == records.get(NAME)
+    assert records.get(NAME).deaths == 0
+
+
 def test_an_attempt_that_never_began_is_used_again(records: Records):
     """Its number stays, so starts and attempts agree."""
     submit(records)

@@ -206,6 +206,7 @@ def test_migrating_keeps_what_was_recorded(engine: Engine):
     assert found.published.publication.prefix == "outputs/x"
     assert found.provenance is None
     assert (found.version, found.jobs, found.place, found.pinned, found.labels) == (0, 0, 1, False, {})
+    assert found.deaths == 0
     assert found.name == "exec_1_00000001"
     changed = records.change(found.id, expected=found.status, to=ExecutionStatus.EXPIRED)
     assert (changed.version, changed.published) == (1, found.published)

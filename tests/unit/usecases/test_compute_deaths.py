@@ -5,12 +5,19 @@ from dataclasses import replace
 import pytest
 
 from wildcast.contract.status import ExecutionStatus as Status
+from wildcast_server.errors import WorkflowFailedError
+from wildcast_server.usecases.lookup import Lookup
 from wildcast_server.usecases.queues import compute_job
 from wildcast_server.usecases.reconcile import Reconcile
+from wildcast_server.usecases.retry import Retry
 
 
 def write_output(request, _on_progress):
     (request.output_directory / "a.txt").write_text("hello")
+
+
+def fails(*_: object):
+    raise WorkflowFailedError("no convergence")
 
 
 def dies(*_: object):
@@ -87,6 +94,20 @@ def test_an_execution_that_takes_its_worker_along_is_not_tried_for_ever(bench, r
     assert (failed.status, failed.attempt) == (Status.FAILED, 3)
     assert failed.error_message == "the service stopped 3 times while it ran this; it is not tried again"
     assert worker.runner.requests == []
+
+
+def test_an_execution_that_was_retried_may_die_as_often_as_any(bench, records, queued):
+    """Its failures were the workflow's own, and no deaths."""
+    retry = Retry(Lookup(records), records, bench().means.jobs, bench().means.ending)
+    for _ in range(2):
+        bench(fails).work()
+        retry("simulate", queued.id)
+    worker = bench(dies)
+    with pytest.raises(SystemExit):
+        worker.compute.run(queued.id, 3)
+    assert records.get(queued.id).attempt == 3
+    bench(write_output).work()
+    assert (records.get(queued.id).status, records.get(queued.id).attempt) == (Status.COMPLETED, 4)
 
 
 def test_a_file_whose_loading_takes_the_worker_along_is_not_tried_for_ever(bench, records, queued):

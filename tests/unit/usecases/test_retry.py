@@ -70,6 +70,15 @@ def test_what_failed_computing_is_computed_again(retry, records, jobs, fail):
     assert records.get(ID) == retried
 
 
+@pytest.mark.parametrize("step", ["compute", "publish"])
+def test_deaths_are_counted_anew(retry, records, fail, step):
+    """As many attempts are left to it as to what is submitted now."""
+    fail(step)
+    records.change(ID, expected=Status.FAILED, to=Status.QUEUED, deaths=2)
+    records.change(ID, expected=Status.QUEUED, to=Status.FAILED, failed_step=step)
+    assert retry("simulate", ID).deaths == 0
+
+
 def test_what_is_tried_again_waits_like_everything_else(retry, records, fail):
     """A full queue refuses it, and it stays failed; when there is a place it is taken."""
     fail("compute")
