@@ -110,12 +110,16 @@ class Reconcile:
 
 @dataclass
 class DeadSites:
-    """Computes elsewhere what only a dead machine could publish.
+    """Computes again what nobody publishes: its machine is dead, or no worker there is for that.
 
     Parameters
     ----------
     heartbeats
         Of the worker that this one is part of: it judges others only while its own heart beats.
+    end
+        As `Reconcile` has it.
+    max_attempts
+        As `Compute` has it.
     absent_seconds
         How long a machine is waited for whose workers ended in order.
     clock
@@ -125,6 +129,8 @@ class DeadSites:
     records: Records
     jobs: JobQueue
     heartbeats: Heartbeats
+    end: End
+    max_attempts: int
     absent_seconds: float = ABSENT_SECONDS
     clock: Callable[[], float] = time.monotonic
     _absent_since: dict[str, float] = field(default_factory=dict)
@@ -143,33 +149,62 @@ class DeadSites:
         if not any(COMPUTE in worker.queues for worker in living):
             return
         for execution in waiting:
-            if execution.site is not None and self._is_gone(execution.site, workers, living):
+            if execution.site is not None and self._is_gone(execution, execution.site, workers, living):
                 self._take_over(execution)
 
     def _waiting(self) -> list[Execution]:
         return self.records.unfinished(ExecutionStatus.PENDING_RESULTS)
 
-    def _is_gone(self, site: str, workers: Sequence[WorkerRow], living: Sequence[WorkerRow]) -> bool:
+    def _is_gone(
+        self, execution: Execution, site: str, workers: Sequence[WorkerRow], living: Sequence[WorkerRow]
+    ) -> bool:
         queue = publish_queue(site)
         if any(queue in worker.queues for worker in living):
             self._absent_since.pop(site, None)
             return False
         if any(queue in worker.queues for worker in workers):
             return True
-        return self.clock() - self._absent_since.setdefault(site, self.clock()) >= self.absent_seconds
+        if site not in self._absent_since:
+            self._absent_since[site] = self.clock()
+            logger.warning(
+                "%s waits: %s; in %g seconds it is computed again",
+                execution.id,
+                _advice(execution),
+                self.absent_seconds,
+            )
+        return self.clock() - self._absent_since[site] >= self.absent_seconds
 
     def _take_over(self, execution: Execution) -> None:
         try:
-            compute_again(self.records, self.jobs, execution)
+            if execution.may_begin_again(self.max_attempts):
+                compute_again(self.records, self.jobs, execution)
+                logger.warning("%s is computed again: %s", execution.id, _advice(execution))
+            else:
+                self._fail(execution)
         except (StatusConflictError, UnknownExecutionError):
             return
         # After the change: its job is not the current one any more, so whoever takes it leaves it alone.
         self.jobs.withdraw([execution.job_id])
-        logger.warning("%s was computed on a machine that is gone, and is computed again", execution.id)
+
+    def _fail(self, execution: Execution) -> None:
+        reason = f"{_advice(execution)}, and retry"
+        changes, effects = self.end(execution, ExecutionStatus.FAILED, reason)
+        # Its output may be whole: whoever publishes from there again does so on a retry.
+        changes["failed_step"] = "publish"
+        self.records.change(
+            execution.id,
+            expected=execution.status,
+            to=ExecutionStatus.FAILED,
+            attempt=execution.attempt,
+            job=execution.jobs,
+            effects=effects,
+            **changes,
+        )
+        logger.error("%s failed: %s", execution.id, reason)
 
 
 def compute_again(records: Records, jobs: JobQueue, execution: Execution) -> Execution:
-    """Queue an active execution for another attempt.
+    """Queue an active execution for another attempt, which counts as a death.
 
     Raises
     ------
@@ -191,6 +226,12 @@ def compute_again(records: Records, jobs: JobQueue, execution: Execution) -> Exe
         provenance=None,
         tries=0,
     )
+
+
+def _advice(execution: Execution) -> str:
+    ran = execution.provenance
+    where = f"the disk {execution.site}" if ran is None else f"{ran.host} (disk {execution.site})"
+    return f"no worker publishes what was computed on {where}: start `wildcast-server worker --queue publish` there"
 
 
 def _is_over(state: JobState | None) -> bool:

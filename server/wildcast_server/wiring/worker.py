@@ -177,13 +177,14 @@ class Worker:
 
     def _passes(self, store: ObjectStore | None) -> list[Pass]:
         settings, records, jobs = self._settings, self._records, self._jobs
+        ending, attempts = ending_of(settings), settings.workflows.max_attempts
         beat, dead = settings.workers.heartbeat_seconds, settings.workers.dead_after_seconds
         return [
             Pass("heartbeat", self._heartbeats, beat),
             Pass("reaper", Reaper(records, jobs, self._heartbeats, dead), beat),
             Pass("strays", Strays(jobs, self._engine, self._identity.id), 5.0),
-            Pass("reconcile", Reconcile(records, jobs, ending_of(settings)), 30.0),
-            Pass("dead sites", DeadSites(records, jobs, self._heartbeats), beat),
+            Pass("reconcile", Reconcile(records, jobs, ending), 30.0),
+            Pass("dead sites", DeadSites(records, jobs, self._heartbeats, ending, attempts), beat),
             Pass("metrics", lambda: Exposed.of(settings).write(self._identity.id, self._metrics), WRITE_SECONDS),
             *life_cycle(settings, records, jobs, store, self._identity.site).passes,
         ]

@@ -207,7 +207,7 @@ def heartbeats(records):
 @pytest.fixture
 def look(records, jobs, heartbeats, clock):
     """The use case."""
-    return DeadSites(records, jobs, heartbeats, absent_seconds=600, clock=clock)
+    return DeadSites(records, jobs, heartbeats, Ending("s3"), 3, absent_seconds=600, clock=clock)
 
 
 @pytest.mark.usefixtures("computed")
@@ -279,6 +279,36 @@ def test_who_is_only_late_keeps_its_work(records, register, look, monkeypatch):
     assert records.get("exec_1").status is Status.PENDING_RESULTS
 
 
+def test_what_nobody_publishes_is_not_computed_for_ever(records, jobs, computed, register, look, clock, caplog):
+    """Its machine lives and works for computing alone: that is said at once, and in the end the execution fails."""
+    register("here", HERE, "compute")
+    look()
+    look()
+    assert caplog.text.count(f"no worker publishes what was computed on the disk {HERE}") == 1
+    for attempt in (1, 2, 3):
+        clock.now += 600
+        look()
+        execution = records.get("exec_1")
+        assert (execution.attempt, execution.deaths) == (min(attempt + 1, 3), min(attempt, 2))
+        if execution.status is Status.QUEUED:
+            compute_like_the_one_here(records, jobs)
+    assert (execution.status, execution.failed_step, execution.site) == (Status.FAILED, "publish", computed.site)
+    assert "start `wildcast-server worker --queue publish` there, and retry" in execution.error_message
+    assert execution.ended_at is not None
+    assert waiting(jobs) == []
+
+
+def compute_like_the_one_here(records: MemoryRecords, jobs: MemoryJobs) -> None:
+    [job] = jobs.waiting
+    jobs.withdraw([job.id])
+    now = records.get("exec_1")
+    records.begin_attempt(
+        "exec_1", job=now.jobs, worker="here", site=HERE, reuse=False, elsewhere=False, started_at=utc_now()
+    )
+    handed = records.change("exec_1", expected=Status.RUNNING, to=Status.PENDING_RESULTS, new_job=True)
+    jobs.enqueue(publish_job(handed), None)
+
+
 def test_a_job_is_given_to_the_job_that_was_looked_at(records, jobs, accepted):
     """Of two who look at once, one gives it a job."""
     execution = accepted("exec_1", Status.PENDING_RESULTS)
@@ -291,7 +321,7 @@ def test_a_job_is_given_to_the_job_that_was_looked_at(records, jobs, accepted):
 
 def test_a_stale_job_cannot_be_mistaken_for_the_current_one(records, jobs, computed, heartbeats):
     """Who took the job of the dead machine in between finds that it is not the current one."""
-    DeadSites(records, jobs, heartbeats)._take_over(computed)
+    DeadSites(records, jobs, heartbeats, Ending("s3"), 3)._take_over(computed)
     with pytest.raises(StatusConflictError):
         records.begin_try("exec_1", job=computed.jobs, worker="late")
 
