@@ -161,7 +161,7 @@ def start_publishers(tmp_path: Path) -> Iterator[Callable[[str], Publishers]]:
             )
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-            return Publishers(process, data / "transfers")
+            return Publishers(process, data / "outputs" / ".transfers")
 
         yield start
 

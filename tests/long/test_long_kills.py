@@ -235,5 +235,5 @@ def check_store(data: Path, ids: list[str]) -> None:
             assert (top / row.path).stat().st_size == row.size
             named.add(str((top / row.path).relative_to(data)))
     assert objects == named, f"in the store and in no manifest: {sorted(objects - named)[:10]}"
-    left = [path for path in (data / "outputs").iterdir() if path.name != ".site"]
+    left = [path for path in (data / "outputs").rglob("*") if path.name not in {".site", ".transfers"}]
     assert left == [], f"left on the disk: {left[:10]}"

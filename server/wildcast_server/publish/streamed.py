@@ -59,7 +59,7 @@ def check_streamed(directory: Path, mark: StreamMark | None, rows: Mapping[str, 
     elif not mark.is_of(rows):
         raise PublicationError(
             f"{mark.rows} objects of {directory} were streamed to {mark.prefix}, and the ledger that tells of them is "
-            "not in this data_dir; publish with the data_dir, store, prefix and name of the run, or run it again"
+            "not in this output_dir; publish with the output_dir, store, prefix and name of the run, or run it again"
         )
 
 

@@ -24,7 +24,7 @@ from wildcast_server.usecases.webhooks import Deliver, outgoing_of
 from wildcast_server.wiring.database import database_url, ensure_database, open_records
 from wildcast_server.wiring.identity import SITE_FILE
 from wildcast_server.wiring.outputs import ending_of, stores_of
-from wildcast_server.wiring.publishing import build_store, store_options
+from wildcast_server.wiring.publishing import build_store, ledgers_of, store_options
 
 if TYPE_CHECKING:
     from wildcast_server.domain.outbox import NewRemoval
@@ -66,7 +66,6 @@ def life_cycle(settings: Settings, records: Records, jobs: JobQueue, store: Obje
         The disk that this machine's output directories are on.
     """
     stores, prefix = stores_of(settings, store), settings.object_storage.prefix
-    transfers = settings.data_dir.absolute() / "transfers"
     return LifeCycle(
         deliver=Deliver(records=records, settings=settings.webhooks, outgoing=outgoing_of(settings.webhooks)),
         expire=Expire(records=records, ending=ending_of(settings)),
@@ -76,7 +75,7 @@ def life_cycle(settings: Settings, records: Records, jobs: JobQueue, store: Obje
             output_root=settings.output_dir,
             site=site,
             prefix=prefix,
-            ledgers=Ledgers(transfers, "" if store is None else store.uri),
+            ledgers=Ledgers(ledgers_of(settings), "" if store is None else store.uri),
             forget=_forgetting(settings),
         ),
         sweep=Sweep(

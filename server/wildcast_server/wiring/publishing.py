@@ -130,10 +130,15 @@ def build_publisher(
         store,
         transfer or build_transfer(settings, store),
         prefix=settings.object_storage.prefix,
-        ledgers=settings.data_dir.absolute() / "transfers",
+        ledgers=ledgers_of(settings),
         gentle=build_transfer(settings, store, max(1, live_requests(settings.object_storage))),
         observe=observe,
     )
+
+
+def ledgers_of(settings: Settings) -> Path:
+    """Return where ledgers lie: beside the outputs that they tell of, for each machine that may publish those."""
+    return settings.output_dir / ".transfers"
 
 
 def build_key_pair(settings: Settings) -> KeyPair:
