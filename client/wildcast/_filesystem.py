@@ -22,7 +22,7 @@ from wildcast._errors import DatasetError, MissingFileError, NoListingError, sho
 from wildcast._execution_source import ExecutionSource
 from wildcast._fixed_source import FixedSource
 from wildcast._listing import Entry, Expected, Listing, is_below
-from wildcast._paths import check_cached, check_named, describe, file_key_of, key_of, place_of, url_of
+from wildcast._paths import check_named, describe, file_key_of, is_cached, key_of, place_of, url_of
 from wildcast._patterns import pattern_of
 from wildcast._portable import check_portable
 from wildcast._publication import PublicationReader
@@ -47,8 +47,9 @@ class SignedFileSystem(ReadOnlyFileSystem):
 
     The manifest is read with the first file. It decides what is missing: a file that it lists and the store lacks is an
     error, never a gap. It also decides which version is right: what differs from its size, ETag or checksum is an
-    error. Without a manifest only a 404 means that a file is missing, and that only as long as what was read before is
-    still there; and nothing can be listed.
+    error. While an execution runs, the list of what is there so far stands in for it: what that lacks may still come,
+    and is a `PendingFileError`. Without either only a 404 means that a file is missing, and that only as long as what
+    was read before is still there; and nothing can be listed.
 
     By URL, as ``wildcast://<path>``, the parameters are the ``storage_options``. ``wildcast://<name>/<path>`` names the
     publication as well, by its execution; `Result.url` gives it, and caches of fsspec's take no other. Making a
@@ -58,7 +59,8 @@ class SignedFileSystem(ReadOnlyFileSystem):
     ----------
     source
         A wildcard signed URL ``<base>/*?<query>``, or an object that renews one. That of a directory of a publication
-        covers no manifest, unless it brings it along (`Result.sign`): then an `UnlistedWarning` says so.
+        covers no manifest, unless it brings it along (`Result.sign`): then an `UnlistedWarning` says so. That of an
+        execution that still runs is known to be such a one by the list of what is there so far.
     signed_url
         The same URL, as storage option; a secret until it ends, which is when reading does.
     server, workflow, execution
@@ -143,7 +145,8 @@ class SignedFileSystem(ReadOnlyFileSystem):
     def _fs_token(self) -> str:
         # Of the name alone, so that dask's names for a task stay the same when the URL is renewed. What is partial has
         # other values each time that it is asked for.
-        own = self._identity if self._source.storage_options.get("partial") else ""
+        may_change = self._options["fill_missing"] or self._source.storage_options.get("partial")
+        own = self._identity if may_change else ""
         return hashlib.sha256(f"wildcast {self._source.name} {own}".encode()).hexdigest()
 
     @property
@@ -224,7 +227,9 @@ class SignedFileSystem(ReadOnlyFileSystem):
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = None, **_: Any) -> None:
         key, target = await self._key(rpath), Path(lpath)
-        check_cached(self._strip_protocol(rpath), target, self._source)
+        if is_cached(name := self._strip_protocol(rpath), target):
+            await self._reader.known_listing()
+            check_named(name, self._source, is_partial=self._reader.is_partial)
         if key:
             check_portable(key)
         known = self._reader.known
@@ -274,7 +279,7 @@ class SignedFileSystem(ReadOnlyFileSystem):
         size = options.pop("size", seen.size)
         if size is None:
             # So fsspec's block cache asks for a file that it has not kept yet.
-            check_named(self._strip_protocol(path), self._source)
+            check_named(self._strip_protocol(path), self._source, is_partial=self._reader.is_partial)
         elif size != seen.size:
             raise replaced(path)  # Since it was pickled, or since a cache has begun to keep it.
         options.setdefault("cache_type", "blockcache")
