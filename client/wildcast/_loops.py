@@ -4,8 +4,10 @@ import asyncio
 import atexit
 import contextlib
 import os
+import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -87,6 +89,24 @@ class PerLoop(Generic[T]):
                 asyncio.run_coroutine_threadsafe(kept.scope.aclose(), loop).result(_CLOSE_SECONDS)
             else:
                 loop.run_until_complete(kept.scope.aclose())
+
+
+async def in_daemon_thread(call: Callable[[], T], name: str) -> T:
+    """Return what a call returns that may wait for minutes; a process that ends does not wait for it."""
+    done: Future[T] = Future()
+    # As one that runs already it is not cancelled by whoever gives up waiting for it.
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - it is handed on
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 class Shared(Generic[T]):
