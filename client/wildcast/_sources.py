@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wildcast._calls import Target
 from wildcast._errors import (
     InvalidUrlError,
     ResultChangedError,
@@ -18,7 +19,7 @@ from wildcast._errors import (
     UnsupportedError,
     WildcastError,
 )
-from wildcast.contract.naming import is_publication, quote_key
+from wildcast.contract.naming import is_publication
 from wildcast.contract.policy import SignedUrl, parse_signed_url
 from wildcast.contract.wire import ResultMetadata
 
@@ -308,8 +309,8 @@ class ServerSource(UrlSource):
 
     def __init__(self, api: "Api", workflow: str, execution_id: str) -> None:
         self._api, self._workflow, self._execution_id = api, workflow, execution_id
-        path = f"/v1/infer/{quote_key(workflow)}/{quote_key(execution_id)}/results/{quote_key(execution_id)}"
-        self._url = SignedUrl(base=f"{api.base_url}{path}", query="", policy=None, expires_at=None)
+        target = Target(workflow, execution_id)
+        self._url = SignedUrl(base=f"{api.base_url}{target.files}", query="", policy=None, expires_at=None)
 
     @property
     def base(self) -> str:

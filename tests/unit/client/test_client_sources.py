@@ -25,7 +25,7 @@ from wildcast._execution_source import ExecutionSource
 from wildcast._fixed_source import FixedSource
 from wildcast._retry import LONGEST_RETRY_AFTER, Retry, parse_retry_after
 from wildcast._sessions import proxy_for
-from wildcast._sources import ApiSource, LastFailure, link_of, parse
+from wildcast._sources import ApiSource, LastFailure, ServerSource, link_of, parse
 from wildcast.contract.wire import ResultMetadata
 
 TOKEN = "canary-token"
@@ -301,6 +301,13 @@ def test_pickling_carries_the_url_and_never_the_token(cdn, renewing, monkeypatch
     cdn.accepted = set()
     copy = pickle.loads(pickled)  # noqa: S301 - our own bytes
     assert copy.cat_file("a") == b"data"
+
+
+@pytest.mark.parametrize(("name", "quoted"), [("a/b ü", "a%2Fb%20%C3%BC"), ("..", "%2E%2E")])
+def test_files_of_the_api_lie_below_its_workflow(name, quoted):
+    """A workflow's name stays one segment of the path, as in every other call."""
+    source = ServerSource(Api("http://h"), name, "exec_1_0")
+    assert source.base == f"http://h/v1/infer/{quoted}/exec_1_0/results/exec_1_0"
 
 
 def test_a_source_shows_no_secret(cdn, renewing):
