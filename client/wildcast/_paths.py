@@ -33,7 +33,7 @@ def key_of(path: str, label: str) -> str:
     try:
         return check_key(key) if key else key
     except InvalidPathError as error:
-        raise MissingFileError(f"{harmless(str(error))}, so no result has such a file.") from None
+        raise MissingFileError(f"{error}, so no result has such a file.") from None
 
 
 def file_key_of(path: str, label: str) -> str:
