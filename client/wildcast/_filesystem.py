@@ -15,13 +15,11 @@ from fsspec.asyn import sync
 from fsspec.core import has_magic
 
 from wildcast._absent import missing, replaced
-from wildcast._api import Api
 from wildcast._codecs import check_codecs
 from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
 from wildcast._errors import DatasetError, MissingFileError, NoListingError, shown
-from wildcast._execution_source import ExecutionSource
-from wildcast._fixed_source import FixedSource
 from wildcast._listing import Entry, Expected, Listing, is_below
+from wildcast._options import source_of_options
 from wildcast._paths import check_named, describe, file_key_of, is_cached, key_of, place_of, url_of
 from wildcast._patterns import pattern_of
 from wildcast._portable import check_portable
@@ -86,7 +84,7 @@ class SignedFileSystem(ReadOnlyFileSystem):
     InvalidUrlError
         If a URL is not such a one.
     TypeError
-        If neither a URL nor an execution is named.
+        If neither a URL nor an execution is named, or both are.
     """
 
     protocol = "wildcast"
@@ -113,7 +111,9 @@ class SignedFileSystem(ReadOnlyFileSystem):
         asynchronous = storage_options.pop("asynchronous", True)
         super().__init__(**storage_options)
         self.asynchronous = asynchronous
-        self._source = _source_of(source or signed_url, server, workflow, execution, partial=partial)
+        self._source = source_of_options(
+            source, signed_url, server=server, workflow=workflow, execution=execution, partial=partial
+        )
         self._options: dict[str, Any] = {
             "retry": retry,
             "timeout": timeout,
@@ -188,7 +188,10 @@ class SignedFileSystem(ReadOnlyFileSystem):
         if not start and end is None:
             return await self._reader.read(key)
         wanted = await self._range(key, start or 0, end)
-        return b"" if wanted is None else await self._reader.read(key, wanted)
+        if wanted is None:
+            await self._reader.look_up(key)  # Of what is not there no part is empty.
+            return b""
+        return await self._reader.read(key, wanted)
 
     async def _metadata(self, key: str) -> bytes:
         """Return an object that describes others, if what it describes can be read without running code."""
@@ -387,22 +390,6 @@ def _revived(identity: str, source: UrlSource, options: dict[str, Any], witness:
         _here[identity] = found
         _kept.append(found)
     return found
-
-
-def _source_of(
-    source: str | UrlSource | None, server: str | None, workflow: str | None, execution: str | None, *, partial: bool
-) -> UrlSource:
-    if isinstance(source, str):
-        return FixedSource(source)
-    if source is not None:
-        return source
-    if not workflow or not execution:
-        raise TypeError(
-            "Say what to read: storage_options={'server': …, 'workflow': …, 'execution': …}, which "
-            "`Result.storage_options` gives, or {'signed_url': …}."
-        )
-    # The options may be somebody else's: whom they name is no reason to send a token there.
-    return ExecutionSource(Api(server, is_trusted=False), workflow, execution, partial=partial)
 
 
 def _report(callback: Any, done: int, total: int | None) -> None:
