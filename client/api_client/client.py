@@ -264,7 +264,7 @@ class Earth2StudioClient:
 
     def result_root_path(self, result: InferenceRequestResults) -> str:
         """Return the path on the server below which it answers for a result's files."""
-        return f"/v1/infer/{self.workflow_name}/{result.request_id}/results/"
+        return f"{path_of(self.workflow_name, result.request_id, 'results')}/"
 
     def download_result(self, result: InferenceRequestResults, path: str, timeout: float | None = None) -> io.BytesIO:
         """Download one file into memory, wherever it is stored.

@@ -119,7 +119,7 @@ class Api(Endpoint):
         return self._asked(_calls.sign(target, path=path, expires_in=expires_in, ip=ip, kind=kind))
 
     def manifest(self, workflow: str, execution_id: str) -> bytes:
-        """Return the manifest of a result, gzipped as `decode_manifest` takes it.
+        """Return the manifest of a result, as `decode_manifest` takes it.
 
         Raises
         ------

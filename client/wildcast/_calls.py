@@ -3,7 +3,6 @@
 The whole wire contract is here once; whether a call blocks or is awaited is its driver's business.
 """
 
-import gzip
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -86,6 +85,11 @@ class Target:
     def path(self) -> str:
         """The path below which the API answers for it."""
         return path_of(self.workflow, self.execution_id)
+
+    @property
+    def files(self) -> str:
+        """The path below which the API serves the result's files, as their paths relative to the result."""
+        return path_of(self.workflow, self.execution_id, "results", self.execution_id)
 
 
 def path_of(*segments: str) -> str:
@@ -257,13 +261,13 @@ def results(target: Target, *, listed: bool = True, partial_too: bool = False) -
 
 
 def manifest(target: Target) -> Call[bytes]:
-    """Ask for the manifest, gzipped as `decode_manifest` takes it."""
+    """Ask for the manifest, as `decode_manifest` takes it."""
     return Call(Request("GET", f"{target.path}/manifest"), partial(_manifest, target))
 
 
 def _manifest(target: Target, response: "httpx.Response") -> bytes:
     check(_ended(response, target), _ADDITION)
-    return gzip.compress(response.content, compresslevel=1)
+    return response.content
 
 
 def _ended(response: "httpx.Response", target: Target) -> "httpx.Response":

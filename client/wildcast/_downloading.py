@@ -160,7 +160,11 @@ class Download:
     async def _jobs(self, missing: list[Wanted], begun: list[PartedFile]) -> Any:
         """Yield what can be done at the same time, the parts of large files first: they take longest."""
         for wanted in sorted(missing, key=lambda file: -file.expected.size):
-            if wanted.expected.crc is None or wanted.expected.size <= SMALL:
+            if (
+                self._reader.expected(wanted.path) is None
+                or wanted.expected.crc is None
+                or wanted.expected.size <= SMALL
+            ):
                 yield self._whole(wanted)
             else:
                 file = PartedFile(wanted.target, wanted.path, wanted.expected)

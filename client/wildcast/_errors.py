@@ -216,10 +216,19 @@ class WaitTimeoutError(ExecutionError, TimeoutError):
 
 
 class ReadError(WildcastError, OSError):
-    """A file of a result could not be read."""
+    """A file of a result could not be read.
+
+    Parameters
+    ----------
+    message
+        What happened; it may hold what somebody else wrote, such as a name or a header.
+    """
 
     status: int | None = None
     """The HTTP status that said so; None where none did."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(harmless(message))
 
 
 class MissingFileError(ReadError, FileNotFoundError):
@@ -292,7 +301,15 @@ class RangeNotSatisfiableError(ReadError):
 
     Where the manifest tells that end, the text holds "not satisfiable", which zarr reads as an empty object. Where only
     the CDN says so, it does not: the object may have been cut off.
+
+    Parameters
+    ----------
+    message
+        What happened, in which a name stands as `shown` gives it.
     """
+
+    def __init__(self, message: str) -> None:
+        OSError.__init__(self, message)  # Here the words may be meant.
 
 
 class NoListingError(ReadError):

@@ -110,7 +110,8 @@ class Execution(ExecutionCore[Api]):
         """Return what is stored and verified so far of an execution that still runs; of one that has ended, all.
 
         ``result.metadata.partial`` says which. Who asks first begins it, and may have to ask again. It stays what it
-        was when it was asked for; what has come since, another call returns.
+        was when its first file was read, and `paths` what they were when it was asked for; what has come since, another
+        call returns.
 
         Parameters
         ----------

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wildcast._sources import ApiSource, ServerSource, UrlSource, link_of, named
+from wildcast._errors import ApiError
+from wildcast._sources import ApiSource, LastFailure, ServerSource, UrlSource, link_of, named
 from wildcast.contract.policy import SignedUrl
 from wildcast.contract.wire import ResultMetadata
 
@@ -31,6 +32,7 @@ class ExecutionSource(UrlSource):
         self._api, self._workflow, self._execution_id = api, workflow, execution_id
         self._partial = partial
         self._lock = threading.Lock()
+        self._failure = LastFailure()
         self._found: UrlSource | None = None
 
     @property
@@ -55,10 +57,17 @@ class ExecutionSource(UrlSource):
         """
         with self._lock:
             if self._found is None:
-                metadata = self._api.results(
-                    self._workflow, self._execution_id, listed=False, partial_too=self._partial
-                )
-                self._found = source_of(self._api, self._workflow, metadata)
+                self._failure.repeat()
+                try:
+                    self._found = self._ask()
+                except ApiError as error:
+                    # That an execution has not ended is no such failure: the API says so at once, and it may end soon.
+                    self._failure.keep(error)
+                    raise
+
+    def _ask(self) -> UrlSource:
+        metadata = self._api.results(self._workflow, self._execution_id, listed=False, partial_too=self._partial)
+        return source_of(self._api, self._workflow, metadata)
 
     @property
     def _source(self) -> UrlSource:

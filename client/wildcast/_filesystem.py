@@ -15,14 +15,12 @@ from fsspec.asyn import sync
 from fsspec.core import has_magic
 
 from wildcast._absent import missing, replaced
-from wildcast._api import Api
 from wildcast._codecs import check_codecs
 from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
 from wildcast._errors import DatasetError, MissingFileError, NoListingError, shown
-from wildcast._execution_source import ExecutionSource
-from wildcast._fixed_source import FixedSource
 from wildcast._listing import Entry, Expected, Listing, is_below
-from wildcast._paths import check_cached, check_named, describe, file_key_of, key_of, place_of, url_of
+from wildcast._options import source_of_options
+from wildcast._paths import check_named, describe, file_key_of, is_cached, key_of, place_of, url_of
 from wildcast._patterns import pattern_of
 from wildcast._portable import check_portable
 from wildcast._publication import PublicationReader
@@ -47,8 +45,9 @@ class SignedFileSystem(ReadOnlyFileSystem):
 
     The manifest is read with the first file. It decides what is missing: a file that it lists and the store lacks is an
     error, never a gap. It also decides which version is right: what differs from its size, ETag or checksum is an
-    error. Without a manifest only a 404 means that a file is missing, and that only as long as what was read before is
-    still there; and nothing can be listed.
+    error. While an execution runs, the list of what is there so far stands in for it: what that lacks may still come,
+    and is a `PendingFileError`. Without either only a 404 means that a file is missing, and that only as long as what
+    was read before is still there; and nothing can be listed.
 
     By URL, as ``wildcast://<path>``, the parameters are the ``storage_options``. ``wildcast://<name>/<path>`` names the
     publication as well, by its execution; `Result.url` gives it, and caches of fsspec's take no other. Making a
@@ -58,7 +57,8 @@ class SignedFileSystem(ReadOnlyFileSystem):
     ----------
     source
         A wildcard signed URL ``<base>/*?<query>``, or an object that renews one. That of a directory of a publication
-        covers no manifest, unless it brings it along (`Result.sign`): then an `UnlistedWarning` says so.
+        covers no manifest, unless it brings it along (`Result.sign`): then an `UnlistedWarning` says so. That of an
+        execution that still runs is known to be such a one by the list of what is there so far.
     signed_url
         The same URL, as storage option; a secret until it ends, which is when reading does.
     server, workflow, execution
@@ -84,7 +84,7 @@ class SignedFileSystem(ReadOnlyFileSystem):
     InvalidUrlError
         If a URL is not such a one.
     TypeError
-        If neither a URL nor an execution is named.
+        If neither a URL nor an execution is named, or both are.
     """
 
     protocol = "wildcast"
@@ -111,7 +111,9 @@ class SignedFileSystem(ReadOnlyFileSystem):
         asynchronous = storage_options.pop("asynchronous", True)
         super().__init__(**storage_options)
         self.asynchronous = asynchronous
-        self._source = _source_of(source or signed_url, server, workflow, execution, partial=partial)
+        self._source = source_of_options(
+            source, signed_url, server=server, workflow=workflow, execution=execution, partial=partial
+        )
         self._options: dict[str, Any] = {
             "retry": retry,
             "timeout": timeout,
@@ -143,7 +145,8 @@ class SignedFileSystem(ReadOnlyFileSystem):
     def _fs_token(self) -> str:
         # Of the name alone, so that dask's names for a task stay the same when the URL is renewed. What is partial has
         # other values each time that it is asked for.
-        own = self._identity if self._source.storage_options.get("partial") else ""
+        may_change = self._options["fill_missing"] or self._source.storage_options.get("partial")
+        own = self._identity if may_change else ""
         return hashlib.sha256(f"wildcast {self._source.name} {own}".encode()).hexdigest()
 
     @property
@@ -185,7 +188,10 @@ class SignedFileSystem(ReadOnlyFileSystem):
         if not start and end is None:
             return await self._reader.read(key)
         wanted = await self._range(key, start or 0, end)
-        return b"" if wanted is None else await self._reader.read(key, wanted)
+        if wanted is None:
+            await self._reader.look_up(key)  # Of what is not there no part is empty.
+            return b""
+        return await self._reader.read(key, wanted)
 
     async def _metadata(self, key: str) -> bytes:
         """Return an object that describes others, if what it describes can be read without running code."""
@@ -224,7 +230,9 @@ class SignedFileSystem(ReadOnlyFileSystem):
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = None, **_: Any) -> None:
         key, target = await self._key(rpath), Path(lpath)
-        check_cached(self._strip_protocol(rpath), target, self._source)
+        if is_cached(name := self._strip_protocol(rpath), target):
+            await self._reader.known_listing()
+            check_named(name, self._source, is_partial=self._reader.is_partial)
         if key:
             check_portable(key)
         known = self._reader.known
@@ -274,7 +282,7 @@ class SignedFileSystem(ReadOnlyFileSystem):
         size = options.pop("size", seen.size)
         if size is None:
             # So fsspec's block cache asks for a file that it has not kept yet.
-            check_named(self._strip_protocol(path), self._source)
+            check_named(self._strip_protocol(path), self._source, is_partial=self._reader.is_partial)
         elif size != seen.size:
             raise replaced(path)  # Since it was pickled, or since a cache has begun to keep it.
         options.setdefault("cache_type", "blockcache")
@@ -382,22 +390,6 @@ def _revived(identity: str, source: UrlSource, options: dict[str, Any], witness:
         _here[identity] = found
         _kept.append(found)
     return found
-
-
-def _source_of(
-    source: str | UrlSource | None, server: str | None, workflow: str | None, execution: str | None, *, partial: bool
-) -> UrlSource:
-    if isinstance(source, str):
-        return FixedSource(source)
-    if source is not None:
-        return source
-    if not workflow or not execution:
-        raise TypeError(
-            "Say what to read: storage_options={'server': …, 'workflow': …, 'execution': …}, which "
-            "`Result.storage_options` gives, or {'signed_url': …}."
-        )
-    # The options may be somebody else's: whom they name is no reason to send a token there.
-    return ExecutionSource(Api(server, is_trusted=False), workflow, execution, partial=partial)
 
 
 def _report(callback: Any, done: int, total: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 from msgspec.structs import replace
 
 from wildcast.contract.manifest import FileRow, ManifestError, decode_manifest
-from wildcast.contract.naming import is_metadata
+from wildcast.contract.naming import RESERVED, is_metadata
 
 _AFTER_SLASH = chr(ord("/") + 1)
 _CRC_BYTES = 8
@@ -63,6 +63,9 @@ class Listing:
         Each file's size in bytes.
     """
 
+    is_partial = False
+    """Whether it says itself that it is of what was there while the execution still ran, and so may grow."""
+
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self._paths = sorted(sizes)
         self._sizes = array("q", map(sizes.__getitem__, self._paths))
@@ -90,8 +93,17 @@ class Listing:
         return listing
 
     @classmethod
-    def of_manifest(cls, data: bytes, directory: str = "") -> Self:
+    def of_manifest(cls, data: bytes, directory: str = "", *, is_partial: bool = False) -> Self:
         """Keep what a manifest lists in a directory of its publication; paths are relative to that.
+
+        Parameters
+        ----------
+        data
+            The manifest, or, of the same form, the list of what is there so far.
+        directory
+            Empty for the publication itself.
+        is_partial
+            Which of them it is.
 
         Raises
         ------
@@ -103,7 +115,9 @@ class Listing:
             start = f"{directory}/"
             below = (row for row in rows if row.path.startswith(start))
             rows = (replace(row, path=row.path.removeprefix(start)) for row in below)
-        return cls.of_rows(rows)
+        listing = cls.of_rows(rows)
+        listing.is_partial = is_partial
+        return listing
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -113,7 +127,7 @@ class Listing:
 
     @property
     def tells_versions(self) -> bool:
-        """Whether it is of a manifest, and so knows checksums and ETags."""
+        """Whether it is of a manifest or one of its form, and so knows checksums and ETags."""
         return len(self._crcs) == len(self._paths)
 
     def expected(self, path: str) -> Expected | None:
@@ -181,6 +195,11 @@ class Listing:
             return 0, len(self._paths)
         first = bisect_left(self._paths, f"{path}/")
         return first, bisect_left(self._paths, path + _AFTER_SLASH, first)
+
+
+def is_reserved(path: str) -> bool:
+    """Whether `path` is wildcast's own, which no list has."""
+    return is_below(path, RESERVED)
 
 
 def is_below(path: str, directory: str) -> bool:

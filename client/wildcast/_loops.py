@@ -1,11 +1,13 @@
-"""What belongs to one event loop: made in it, and closed in it when it ends or the process does."""
+"""What belongs to one event loop: made in it, and closed in it when it ends or the process does; or shared in it."""
 
 import asyncio
 import atexit
 import contextlib
 import os
+import threading
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -87,6 +89,53 @@ class PerLoop(Generic[T]):
                 asyncio.run_coroutine_threadsafe(kept.scope.aclose(), loop).result(_CLOSE_SECONDS)
             else:
                 loop.run_until_complete(kept.scope.aclose())
+
+
+async def in_daemon_thread(call: Callable[[], T], name: str) -> T:
+    """Return what a call returns that may wait for minutes; a process that ends does not wait for it."""
+    done: Future[T] = Future()
+    # As one that runs already it is not cancelled by whoever gives up waiting for it.
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - it is handed on
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
+class Shared(Generic[T]):
+    """One run of a coroutine in each event loop, for all who wait for its result there at the same time.
+
+    Parameters
+    ----------
+    call
+        Begins it, again for whoever asks after it has ended.
+    """
+
+    def __init__(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._call = call
+        self._running: dict[asyncio.AbstractEventLoop, asyncio.Future[T]] = {}
+
+    async def result(self) -> T:
+        """Return what it returns, and raise what it raises."""
+        loop = asyncio.get_running_loop()
+        running = self._running.get(loop)
+        if running is None:
+            running = self._running[loop] = asyncio.ensure_future(self._call())
+            running.add_done_callback(partial(self._forget, loop))
+        # Not behind a lock: all go on at the same time, and whoever is cancelled takes nothing from the others.
+        return await asyncio.shield(running)
+
+    def _forget(self, loop: asyncio.AbstractEventLoop, running: asyncio.Future[T]) -> None:
+        self._running.pop(loop, None)
+        if not running.cancelled():
+            running.exception()  # Nobody may be left to take it, of which asyncio would complain.
 
 
 def _close_at_exit(owner: "weakref.ref[PerLoop[Any]]", key: _Key) -> None:

@@ -33,7 +33,7 @@ def key_of(path: str, label: str) -> str:
     try:
         return check_key(key) if key else key
     except InvalidPathError as error:
-        raise MissingFileError(f"{harmless(str(error))}, so no result has such a file.") from None
+        raise MissingFileError(f"{error}, so no result has such a file.") from None
 
 
 def file_key_of(path: str, label: str) -> str:
@@ -58,22 +58,13 @@ def describe(entry: Entry, asked: str, label: str) -> dict[str, Any]:
     return {"name": f"/{name}" if asked.startswith("/") else name, "size": entry.size or 0, "type": kind, **told}
 
 
-def check_cached(path: str, target: Path, source: UrlSource) -> None:
-    """Hold that a cache of fsspec's, if `target` is in one, keeps a file under a name that no other file has.
-
-    Such a cache names its copies by the path alone, and may be the same directory for many results.
-
-    Raises
-    ------
-    InvalidUrlError, ReadError
-        As `check_named`.
-    """
-    if target.name == hashlib.sha256(path.encode()).hexdigest():
-        check_named(path, source)
+def is_cached(path: str, target: Path) -> bool:
+    """Whether `target` is in a cache of fsspec's: such a one names its copies by the path alone."""
+    return target.name == hashlib.sha256(path.encode()).hexdigest()
 
 
-def check_named(path: str, source: UrlSource) -> None:
-    """Hold that a file can be known by its path.
+def check_named(path: str, source: UrlSource, *, is_partial: bool) -> None:
+    """Hold that a file can be known by its path, also beside those of other results.
 
     Raises
     ------
@@ -82,7 +73,7 @@ def check_named(path: str, source: UrlSource) -> None:
     ReadError
         If the publication is partial, so that files may change.
     """
-    if source.is_partial:
+    if is_partial:
         raise ReadError(
             f"{shown(path)} is of an execution that still runs: a cache would keep metadata that change until it ends."
         )

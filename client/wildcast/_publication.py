@@ -2,18 +2,14 @@
 
 import asyncio
 import time
-import warnings
-import weakref
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import aiohttp
 
-from wildcast._absent import UnlistedWarning, is_chunk, missing, not_a_file, pending, replaced
+from wildcast._absent import missing, replaced
 from wildcast._disk import in_thread
 from wildcast._errors import (
-    DamagedManifestError,
     LostObjectError,
     MissingFileError,
     NoListingError,
@@ -23,15 +19,17 @@ from wildcast._errors import (
     StaleObjectError,
     shown,
 )
-from wildcast._listing import Entry, Expected, Listing, version_of
+from wildcast._gaps import Gaps
+from wildcast._listing import Entry, Expected, Listing, is_reserved, version_of
+from wildcast._loops import Shared
+from wildcast._manifests import Manifests
 from wildcast._partial import OnBytes, PartialFile
 from wildcast._parts import SMALL, PartedFile, write_whole
 from wildcast._ranges import ByteRange
 from wildcast._receive import Answer, check_size, receive_head, receive_range, receive_whole
 from wildcast._sources import UrlSource
 from wildcast._transport import Receive, T, Transport
-from wildcast.contract.manifest import ManifestError
-from wildcast.contract.naming import MANIFEST_PATH, RESERVED
+from wildcast.contract.naming import is_metadata
 
 _NO_HEAD = frozenset({405, 501})
 """What a server answers that knows no HEAD."""
@@ -63,19 +61,22 @@ class PublicationReader:
         fill_missing: bool = False,
     ) -> None:
         self._source, self._transport = source, transport
-        self._fill_missing = fill_missing
+        self._manifests, self._gaps = Manifests(source, transport), Gaps(source, transport, fill_missing=fill_missing)
         self._listing = None if files is None else Listing(files)
-        self._is_settled = self._is_refused = self._has_warned = False
+        self._is_settled = self._is_refused = False
         self.witness: str | None = None
         """A file that was read: by it a publication without a manifest is known again."""
-        self._witnessed = float("-inf")
-        self._loading: dict[asyncio.AbstractEventLoop, asyncio.Future[Listing | None]] = {}
-        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._loading = Shared(self._load)
 
     @property
     def known(self) -> Listing | None:
         """The listing, if it has been needed before."""
         return self._listing
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the execution still ran, as far as is known: files may come, and metadata change."""
+        return self._gaps.is_partial(self._listing)
 
     async def prepare(self) -> None:
         """Have the source know where the files are."""
@@ -102,9 +103,9 @@ class PublicationReader:
         ReadError
             For anything else.
         """
-        if self._is_settled or _is_reserved(key):
+        if self._is_settled or is_reserved(key):
             return (await self._answer(key, wanted)).body
-        if self._listing is None:
+        if self._listing is None or self._listing.size(key) is None:
             await self._settle()
             return (await self._answer(key, wanted)).body
         # That it exists is known, so it need not wait for the manifest: only what arrived must.
@@ -144,7 +145,7 @@ class PublicationReader:
 
     async def download(self, key: str, target: Path, on_bytes: OnBytes | None = None) -> None:
         """Write a file to `target`, whose directory exists; it appears there whole or not at all."""
-        if not _is_reserved(key):
+        if not is_reserved(key):
             await self._settle()
         expected = self.expected(key)
         if expected is not None and expected.crc is not None and expected.size <= SMALL:
@@ -172,7 +173,7 @@ class PublicationReader:
             If no file is there, and nothing says whether a directory is.
         """
         listing = await self.listing()
-        if _is_reserved(key):
+        if is_reserved(key):
             return await self._head(key)
         if listing is None:
             try:
@@ -240,27 +241,15 @@ class PublicationReader:
         ------
         DamagedManifestError
             If there is a manifest that cannot be understood.
-        LostObjectError
-            If the API has published this, and neither manifest nor API know its files any more.
-        OriginRefusedError
-            If the store does not say whether there is a manifest.
         ReadError
-            If the manifest cannot be read now.
+            As `Manifests.load` raises it.
         """
-        if self._is_settled:
-            return self._listing
-        loop = asyncio.get_running_loop()
-        loading = self._loading.get(loop)
-        if loading is None:
-            loading = self._loading[loop] = asyncio.ensure_future(self._load())
-            loading.add_done_callback(partial(self._settled, loop))
-        # Shared, and not behind a lock: all that wait for it go on at the same time.
-        return await asyncio.shield(loading)
+        return self._listing if self._is_settled else await self._loading.result()
 
-    def _settled(self, loop: asyncio.AbstractEventLoop, loading: asyncio.Future[Listing | None]) -> None:
-        self._loading.pop(loop, None)
-        if not loading.cancelled() and loading.exception() is None:
-            self._listing, self._is_settled = loading.result(), True
+    async def _load(self) -> Listing | None:
+        self._listing = await self._manifests.load(self._listing)
+        self._is_settled = True
+        return self._listing
 
     async def _settle(self) -> None:
         """Have the manifest, if there is one that can be had."""
@@ -273,41 +262,8 @@ class PublicationReader:
             # whether a file that cannot is missing, the same answer leaves open.
             self._is_refused = True
 
-    def _lock(self) -> asyncio.Lock:
-        return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-
-    async def _load(self) -> Listing | None:
-        try:
-            await self._transport.prepare()
-            data = await asyncio.to_thread(self._source.manifest) if self._source.is_api else None
-            if data is None:
-                answer = await self._transport.request(
-                    MANIFEST_PATH,
-                    lambda response: receive_whole(response, MANIFEST_PATH, None),
-                    link=self._source.manifest_link,
-                )
-                data = answer.body
-        except MissingFileError:
-            return await self._ask_api()
-        except OriginRefusedError:
-            if self._listing is None and not self._source.expects_listing:
-                raise
-            return await self._ask_api()
-        try:
-            return await asyncio.to_thread(Listing.of_manifest, data, self._source.directory)
-        except ManifestError as error:
-            raise DamagedManifestError(f"{self._source.base} has a manifest that cannot be used: {error}.") from error
-
-    async def _ask_api(self) -> Listing | None:
-        if self._listing is not None or not self._source.expects_listing:
-            return self._listing
-        files = await asyncio.to_thread(self._source.files)
-        if files is None:
-            raise LostObjectError(f"The publication at {self._source.base} is gone: its manifest is missing.")
-        return Listing(files)
-
     def expected(self, key: str) -> Expected | None:
-        """Return what is known about a file; None where nothing is.
+        """Return what a file must be like; None where nobody knows.
 
         Raises
         ------
@@ -316,25 +272,13 @@ class PublicationReader:
         PendingFileError
             If it may still come.
         """
-        if self._listing is None or _is_reserved(key):
+        if self._listing is None or is_reserved(key):
             return None
         found = self._listing.expected(key)
         if found is None:
-            raise self._absent(key, self._listing)
-        return found
-
-    def _absent(self, key: str, listing: Listing) -> ReadError:
-        if listing.is_directory(key):
-            return not_a_file(key)
-        return pending(key) if self._may_come(key) else missing(key)
-
-    def _may_come(self, key: str) -> bool:
-        """Whether a file that is not there could be one that the execution has not written yet."""
-        listing = self._listing
-        if self._fill_missing or not self._source.is_partial or _is_reserved(key):
-            return False
-        # A manifest is of what is complete: then the execution has ended meanwhile.
-        return listing is None or (not listing.tells_versions and listing.may_grow_by(key))
+            raise self._gaps.absent(key, self._listing)
+        # Metadata are written again while the execution runs, so the list's word on them does not last.
+        return None if self.is_partial and is_metadata(key) else found
 
     async def _request(
         self,
@@ -349,55 +293,19 @@ class PublicationReader:
         except MissingFileError:
             await self._check_never_written(key)
             raise
-        if self.witness is None and not _is_reserved(key):
+        if self.witness is None and not is_reserved(key):
             self.witness = key
         return body
 
     async def _check_never_written(self, key: str) -> None:
         missed = time.monotonic()
         listing = await self.listing()
-        if listing is None:
-            await self._check_still_there(missed)
-            if self._may_come(key):
-                raise pending(key)
-            self._warn_of_gap(key)
-        elif listing.size(key) is not None:
-            raise LostObjectError(
-                f"{shown(key)} is part of this publication, but the store does not have it any more; "
-                "this is a defect, not a gap in the data. Ask the operators of the service."
-            )
-
-    def _warn_of_gap(self, key: str) -> None:
-        """Say once that a gap is one as far as anybody knows."""
-        if self._has_warned or not is_chunk(key):
-            return
-        self._has_warned = True
-        warnings.warn(
-            f"{shown(key)} is not there, and nothing lists the files below {self._source.base}: it reads as never "
-            "written, as others may, although the store may have lost it. Only a manifest tells the two apart.",
-            UnlistedWarning,
-            stacklevel=2,
-        )
-
-    async def _check_still_there(self, missed: float) -> None:
-        """Hold that not everything is gone, manifest and all: a deleted publication is no store full of gaps."""
-        if self.witness is None:
-            return
-        async with self._lock():
-            if self._witnessed > missed:
-                return  # Found by a request that began after this file was missed.
-            began = time.monotonic()
-            try:
-                await self._transport.request(self.witness, _nothing, headers=lambda: {"Range": "bytes=0-0"})
-            except RangeNotSatisfiableError:
-                pass  # It is empty, and there.
-            except MissingFileError:
-                self._is_settled = False
-                raise LostObjectError(
-                    f"{self._source.base} had files and has none now: it was removed, or something else answers "
-                    "in its place. Open the result again."
-                ) from None
-            self._witnessed = began
+        try:
+            await self._gaps.check(key, listing, self.witness, missed)
+        except LostObjectError:
+            # Where nothing lists the files everything is gone, and it may come back with a manifest.
+            self._is_settled = listing is not None
+            raise
 
 
 def _checked(receive: Receive[Answer], expected: Expected | None) -> Receive[Answer]:
@@ -410,11 +318,3 @@ def _checked(receive: Receive[Answer], expected: Expected | None) -> Receive[Ans
         return answer
 
     return received
-
-
-async def _nothing(_response: aiohttp.ClientResponse) -> None:
-    """Leave the body: that there is one says enough."""
-
-
-def _is_reserved(key: str) -> bool:
-    return key == RESERVED or key.startswith(f"{RESERVED}/")

@@ -165,12 +165,12 @@ class ResultBase:
         ValueError
             If the signed URL is wanted, and the API serves the files itself.
         """
+        filled = {"fill_missing": True} if self._reading["fill_missing"] else {}
         if not signed:
-            filled = {"fill_missing": True} if self._reading["fill_missing"] else {}
             return {**self._source.storage_options, **filled}
         if self.signed_url is None:
             raise ValueError("The API serves these files itself: there is no signed URL; leave `signed` out.")
-        return {"signed_url": self.signed_url}
+        return {"signed_url": self.signed_url, **filled}
 
     def _check_there(self, relative: str) -> None:
         """Raise `MissingFileError` if neither a file nor a directory is there, as far as the files are known."""

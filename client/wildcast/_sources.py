@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wildcast._calls import Target
 from wildcast._errors import (
     InvalidUrlError,
     ResultChangedError,
@@ -18,7 +19,7 @@ from wildcast._errors import (
     UnsupportedError,
     WildcastError,
 )
-from wildcast.contract.naming import is_publication, quote_key
+from wildcast.contract.naming import is_publication
 from wildcast.contract.policy import SignedUrl, parse_signed_url
 from wildcast.contract.wire import ResultMetadata
 
@@ -33,6 +34,31 @@ _ASK_AGAIN = 5.0
 
 _ASK_AGAIN_AT_MOST = 60.0
 """Seconds that those become at most, while the URL is still good."""
+
+
+class LastFailure:
+    """What the API answered last, if it was an error.
+
+    Whoever waited while another asked in vain gets that answer, and does not ask again one after the other.
+
+    Parameters
+    ----------
+    clock
+        Seconds on a steady clock.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed: tuple[float, WildcastError] | None = None
+
+    def keep(self, error: WildcastError) -> None:
+        """Keep an error for `_ASK_AGAIN` seconds."""
+        self._failed = (self._clock(), error)
+
+    def repeat(self) -> None:
+        """Raise the error that was kept, if one was a moment ago."""
+        if self._failed is not None and self._clock() - self._failed[0] < _ASK_AGAIN:
+            raise self._failed[1]
 
 
 class UrlSource(ABC):
@@ -164,7 +190,7 @@ class ApiSource(UrlSource):
         self._partial = partial
         self._clock, self._wall = clock, wall
         self._lock = threading.Lock()
-        self._failure: tuple[float, WildcastError] | None = None
+        self._failure = LastFailure(clock)
         self._renewer: threading.Thread | None = None
         self._take(first)
 
@@ -234,21 +260,15 @@ class ApiSource(UrlSource):
         with self._lock:
             if self._url is not stale:
                 return self._url
-            self._repeat_failure()
+            self._failure.repeat()
             try:
                 self._take(self._ask())
             except WildcastError as error:
-                now = self._clock()
-                self._failure = (now, error)
-                self._due = now + min(_ASK_AGAIN * 2**self._failures, _ASK_AGAIN_AT_MOST)
+                self._failure.keep(error)
+                self._due = self._clock() + min(_ASK_AGAIN * 2**self._failures, _ASK_AGAIN_AT_MOST)
                 self._failures += 1
                 raise
             return self._url
-
-    def _repeat_failure(self) -> None:
-        # Whoever waited while another asked in vain gets that answer, and does not ask again one after the other.
-        if self._failure is not None and self._clock() - self._failure[0] < _ASK_AGAIN:
-            raise self._failure[1]
 
     def _ask(self) -> SignedUrl:
         metadata = self._api.results(self._workflow, self._execution_id, listed=False, partial_too=self._partial)
@@ -289,8 +309,8 @@ class ServerSource(UrlSource):
 
     def __init__(self, api: "Api", workflow: str, execution_id: str) -> None:
         self._api, self._workflow, self._execution_id = api, workflow, execution_id
-        path = f"/v1/infer/{quote_key(workflow)}/{quote_key(execution_id)}/results/{quote_key(execution_id)}"
-        self._url = SignedUrl(base=f"{api.base_url}{path}", query="", policy=None, expires_at=None)
+        target = Target(workflow, execution_id)
+        self._url = SignedUrl(base=f"{api.base_url}{target.files}", query="", policy=None, expires_at=None)
 
     @property
     def base(self) -> str:

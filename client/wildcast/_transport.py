@@ -36,6 +36,7 @@ from wildcast._errors import (
     UrlExpiredError,
     shown,
 )
+from wildcast._loops import Shared, in_daemon_thread
 from wildcast._problems import short_sentence
 from wildcast._retry import Retry, parse_retry_after
 from wildcast._seconds import seconds_of
@@ -91,6 +92,7 @@ class Transport:
         silence = None if timeout is None else seconds_of(timeout, "timeout", "timeout=60")
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         self._proxies: dict[str, str | None] = {}
+        self._preparing = Shared(lambda: in_daemon_thread(source.prepare, "wildcast-ask"))
         self._renewing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     async def request(
@@ -137,7 +139,7 @@ class Transport:
     async def prepare(self) -> None:
         """Have the source know what it must ask for."""
         if not self._source.is_ready:
-            await asyncio.to_thread(self._source.prepare)
+            await self._preparing.result()
 
     async def _attempt(
         self, link: SignedUrl, path: str, receive: Receive[T], method: str, headers: dict[str, str]

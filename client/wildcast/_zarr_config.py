@@ -28,18 +28,17 @@ def raise_concurrency() -> None:
         config = getattr(sys.modules["zarr"], "config", None)
         if config is None or os.getpid() in _done:
             return  # zarr is being imported just now: the next read will find it.
+        if _is_another(config):
+            return  # A call may have set it for a block only: the next read looks again.
         _done.add(os.getpid())
-        if not _is_set(config):
+        if _VARIABLE not in os.environ and _lookup(config.collect()) is None:
             config.set({_OPTION: connections()})
 
 
-def _is_set(config: Any) -> bool:
-    """Whether a file, the environment or, to another number than the default, a call has set it."""
-    if _VARIABLE in os.environ:
-        return True
+def _is_another(config: Any) -> bool:
+    """Whether it is another number than the default."""
     defaults = [given for given in (_lookup(each) for each in config.defaults) if given is not None]
-    from_files = _lookup(config.collect())
-    return from_files is not None or not defaults or config.get(_OPTION) != defaults[-1]
+    return not defaults or bool(config.get(_OPTION) != defaults[-1])
 
 
 def _lookup(values: Any) -> Any:

@@ -98,6 +98,9 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return gzip.compress(msgspec.json.encode(manifest), compresslevel=6, mtime=0)
 
 
+_GZIP = b"\x1f\x8b"
+"""What gzipped data begin with (RFC 1952 §2.3.1)."""
+
 _decoder = msgspec.json.Decoder(Manifest)
 
 
@@ -106,16 +109,16 @@ class _Version(msgspec.Struct):
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """Parse and check a manifest.
+    """Parse and check a manifest, gzipped or as plain JSON.
 
     Raises
     ------
     ManifestError
-        If it is not gzipped JSON of this shape, has another version, totals that its rows do not add up to,
+        If it is not JSON of this shape, has another version, totals that its rows do not add up to,
         a path twice or out of order, a path that leaves the publication, or more than 1,000,000 rows.
     """
     try:
-        text = gzip.decompress(data)
+        text = gzip.decompress(data) if data.startswith(_GZIP) else data
         version = msgspec.json.decode(text, type=_Version).version
         if version != VERSION:
             raise ManifestError(f"the manifest has version {version}; this wildcast reads {VERSION}: upgrade it")

@@ -354,6 +354,8 @@ def test_the_root_path_is_the_sdks(client, peer):
     results = client.get_request_results(ID)
     assert client.result_root_path(results) == f"/v1/infer/wf/{ID}/results/"
     assert results.result_paths() == [f"{ID}/results.zarr"]
+    client.workflow_name = "a/b"
+    assert client.result_root_path(results) == f"/v1/infer/a%2Fb/{ID}/results/"
 
 
 def test_xr_args_reach_xarray(peer, tmp_path):

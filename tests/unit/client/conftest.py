@@ -88,9 +88,13 @@ class Cdn:
         self.objects.update(objects)
         self.write_manifest()
 
-    def write_manifest(self) -> None:
-        rows = [row_of(path, body) for path, body in self.objects.items() if path != MANIFEST_PATH]
-        manifest = Manifest.of(
+    def write_manifest(self, path: str = MANIFEST_PATH) -> None:
+        """Write the manifest of all that there are, or at another path the list of what is there so far."""
+        rows = [row_of(key, body) for key, body in self.objects.items() if not key.startswith(".wildcast/")]
+        self.objects[path] = encode_manifest(self.manifest_of(rows))
+
+    def manifest_of(self, rows: list[FileRow]) -> Manifest:
+        return Manifest.of(
             rows,
             execution=EXECUTION,
             attempt=1,
@@ -98,7 +102,6 @@ class Cdn:
             verified="crc64nvme",
             datasets=(),
         )
-        self.objects[MANIFEST_PATH] = encode_manifest(manifest)
 
     def asked(self, path: str) -> int:
         """How often a path was requested."""

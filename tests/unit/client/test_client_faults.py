@@ -1,8 +1,8 @@
 """Every fault at every moment, in every format and way of reading: the right values or an exception, never others.
 
-So it is with a manifest, also below the URL of a directory. Of a prefix without one, and of a partial result, all but
-another version of the same size is known. The stores are not compressed, so that no codec notices what the client
-should have. `pytest -s` prints the counts.
+So it is with a manifest, also below the URL of a directory, and with the list of what is there so far. Of a prefix
+with neither all but another version of the same size is known. The stores are not compressed, so that no codec notices
+what the client should have. `pytest -s` prints the counts.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from wildcast._fixed_source import with_manifest
 from wildcast._retry import Retry
 from wildcast._sources import ApiSource, parse
 from wildcast.contract.manifest import Manifest, encode_manifest
-from wildcast.contract.naming import MANIFEST_PATH
+from wildcast.contract.naming import MANIFEST_PATH, PARTIAL_PATH
 from wildcast.contract.policy import Policy, b64_encode, encode_policy
 
 PREFIX = "/outputs/exec_1769560728_10ed9d3c"
@@ -257,7 +257,7 @@ def write_with_index_first(directory: Path) -> None:
 
 @pytest.fixture(scope="module")
 def cdn(tmp_path_factory, manifest_row) -> Iterator[Cdn]:
-    """A CDN with the same data in every format, and their manifest."""
+    """A CDN with the same data in every format, and their manifest, which is also the list of what is there so far."""
     directory = tmp_path_factory.mktemp("published")
     data = xr.Dataset({"t": (("y", "x"), VALUES)})
     with warnings.catch_warnings():
@@ -271,7 +271,8 @@ def cdn(tmp_path_factory, manifest_row) -> Iterator[Cdn]:
     objects = {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
     rows = [manifest_row(path, body) for path, body in objects.items()]
     head = {"execution": PREFIX.rpartition("/")[2], "attempt": 1, "created_at": datetime(2026, 1, 1, tzinfo=UTC)}
-    objects[MANIFEST_PATH] = encode_manifest(Manifest.of(rows, **head, verified="crc64nvme", datasets=()))
+    listed = encode_manifest(Manifest.of(rows, **head, verified="crc64nvme", datasets=()))
+    objects.update(dict.fromkeys(LISTS, listed))
     with Cdn(objects, lambda body: manifest_row("x", body).etag) as server:
         yield server
 
@@ -287,22 +288,31 @@ def directory(cdn: Cdn, name: str, ends: float) -> tuple[dict[str, object], str]
 def partial(cdn: Cdn, _name: str, ends: float) -> tuple[dict[str, object], str]:
     api = Api("http://127.0.0.1:9", retry=Retry(attempts=1))
     source = ApiSource(api, "wf", PREFIX.rpartition("/")[2], parse(cdn.signed(ends)), partial=True)
-    return {"source": source, "files": {path: len(body) for path, body in cdn.objects.items()}}, "*"
+    return {
+        "source": source,
+        "files": {path: len(body) for path, body in cdn.objects.items() if path not in LISTS},
+    }, "*"
 
 
-PUBLICATIONS = {"manifest": whole, "directory": directory, "no manifest": whole, "partial": partial}
+LISTS = frozenset({MANIFEST_PATH, PARTIAL_PATH})
 
-WITHOUT_MANIFEST = {"no manifest", "partial"}
+PUBLICATIONS = {
+    "manifest": (whole, {MANIFEST_PATH}),
+    "directory": (directory, {MANIFEST_PATH}),
+    "no manifest": (whole, frozenset[str]()),
+    "partial": (partial, {PARTIAL_PATH}),
+}
+"""How each is read, and which list it has."""
 
 UNKNOWABLE = {"stale, by ETag"}
-"""What nobody can know without a manifest: that a file is another one, of the same size."""
+"""What nobody can know without a list: that a file is another one, of the same size."""
 
 
 def filesystem(cdn: Cdn, publication: str, name: str, fault: str) -> tuple[wildcast.SignedFileSystem, str]:
     """Return a filesystem, and where in it the data of that name are."""
     # A stalled body costs its timeout with each attempt; one shows as much as three.
     retry = Retry(attempts=1 if fault == "stalled body" else 3, base=0.001, cap=0.002)
-    options, below = PUBLICATIONS[publication](cdn, name, -5 if fault == "expired" else 3600)
+    options, below = PUBLICATIONS[publication][0](cdn, name, -5 if fault == "expired" else 3600)
     fs = wildcast.SignedFileSystem(**options, retry=retry, timeout=TIMEOUT)
     return fs, "" if below == name else name
 
@@ -370,7 +380,7 @@ def read(cdn: Cdn, publication: str, name: str, way: str, fault: str, moment: st
     state = {"is_on": moment == "opening"}
 
     def inject(request: Request) -> Reply | None:
-        if not state["is_on"] or (moment != "opening" and request.path == MANIFEST_PATH):
+        if not state["is_on"] or (moment != "opening" and request.path in LISTS):
             return None
         if moment == "middle" and passed[0] < 1:
             passed[0] += 1
@@ -384,7 +394,7 @@ def read(cdn: Cdn, publication: str, name: str, way: str, fault: str, moment: st
         return reply
 
     cdn.fault = inject
-    cdn.hidden = frozenset({MANIFEST_PATH} if publication in WITHOUT_MANIFEST else ())
+    cdn.hidden = LISTS - PUBLICATIONS[publication][1]
     try:
         fs, path = filesystem(cdn, publication, name, fault)
         values = WAYS[way](fs, path, lambda: state.update(is_on=True))
@@ -425,6 +435,7 @@ ALWAYS = {
     ("no manifest", "zarr 3, index first", "asynchronous"),
     ("no manifest", "netCDF", "synchronous"),
     ("partial", "zarr 2", "asynchronous"),
+    ("partial", "zarr 3, sharded", "dask threads"),
 }
 """The cells that are not left to the long tests: together every format's kind of request, and every way but one."""
 
@@ -433,8 +444,7 @@ CASES = [
     for case in itertools.product(PUBLICATIONS, FORMATS, WAYS)
     if case[:2] != ("directory", "netCDF")  # which is a file
     and (case[2] != "dask processes" or case[1] in ("zarr 2", "fill value 0"))  # Each is slow, and like the threads.
-    and case[::2] != ("partial", "dask processes")  # which would ask the API, and there is none here.
-    and not (case[0] in WITHOUT_MANIFEST and case[1:] == ("netCDF", "asynchronous"))  # Its pieces are of no open file.
+    and case != ("no manifest", "netCDF", "asynchronous")  # Its pieces are of no open file.
 ]
 
 
@@ -461,7 +471,7 @@ def allowed(publication: str, kind: str, fault: str, faulty: int) -> set[str]:
     """Return how reading may go."""
     if fault in RIGHT or not faulty:
         return {"right"}
-    if publication not in WITHOUT_MANIFEST:
+    if PUBLICATIONS[publication][1]:
         return {"raised"}
     # Some of what is wrong, such as the size that a range's answer tells, does not matter to who has no other one.
     is_known = fault not in UNKNOWABLE or kind == "netCDF"  # A file that is open keeps its ETag.

@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 import wildcast
 from wildcast._retry import Retry
+from wildcast.contract.manifest import FileRow, encode_manifest
 from wildcast.contract.naming import MANIFEST_PATH
 
 BODY = bytes(range(256)) * 10
@@ -275,6 +276,21 @@ def test_a_path_cannot_smuggle_words_into_an_error(cdn):
     with pytest.raises(wildcast.AccessRefusedError) as caught:
         cdn.fs().cat_file("not satisfiable")
     assert "not satisfiable" not in str(caught.value)
+
+
+def test_a_manifest_cannot_smuggle_words_into_an_error(cdn):
+    """Neither can a path in a manifest that is damaged."""
+    row = FileRow("not satisfiable//x", 1, "", "", "")
+    cdn.objects.update({"a.bin": BODY, MANIFEST_PATH: encode_manifest(cdn.manifest_of([row]))})
+    with pytest.raises(wildcast.DamagedManifestError, match="not-satisfiable//x"):
+        cdn.fs().cat_file("a.bin")
+
+
+def test_a_header_cannot_smuggle_words_into_an_error(cdn):
+    """Neither can a header that an error repeats."""
+    cdn.fault = lambda *_: Response(BODY, headers={"Content-Encoding": "not satisfiable"})
+    with pytest.raises(wildcast.TransferBrokenError, match="not-satisfiable"):
+        cdn.fs().cat_file("a.bin")
 
 
 def test_a_file_is_read_by_cached_blocks(cdn):

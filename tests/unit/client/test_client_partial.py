@@ -1,4 +1,7 @@
-"""Partial results: what is not there yet is an error and no value, and they are renewed, pickled and named."""
+"""Partial results: what is not there yet is an error and no value, and they are renewed, pickled and named.
+
+Here the API's list alone tells what is there; `test_client_partial_list.py` has the one that lies beside the files.
+"""
 
 import asyncio
 import json

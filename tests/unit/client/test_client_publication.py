@@ -96,12 +96,25 @@ def test_a_file_beside_the_publication_is_not_part_of_it(cdn):
     assert fs.ls("", detail=False) == ["a.bin"]
 
 
-@pytest.mark.parametrize("bounds", [(-5, -2), (0, -1)])
+@pytest.mark.parametrize("bounds", [(-5, -2), (0, -1), (5, 5), (3, 2)])
 def test_a_part_of_a_directory_is_missing(cdn, bounds):
     """A directory has no bytes, not even none."""
     cdn.publish(**{"d/a.bin": b"data"})
     with pytest.raises(FileNotFoundError, match="directory"):
         cdn.fs().cat_file("d", *bounds)
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize("bounds", [(5, 5), (3, 2), (0, 0)])
+def test_an_empty_part_of_nothing_is_missing(cdn, is_listed, bounds):
+    """Only of a file that is there a part can be empty."""
+    cdn.objects["a.bin"] = b"data"
+    if is_listed:
+        cdn.write_manifest()
+    fs = cdn.fs()
+    assert fs.cat_file("a.bin", *bounds) == b""
+    with pytest.raises(wildcast.MissingFileError):
+        fs.cat_file("nothing", *bounds)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """Renewal of signed URLs, back-off, and what survives pickling."""
 
+import asyncio
 import contextlib
 import pickle
+import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +21,11 @@ from starlette.routing import Route
 
 import wildcast
 from wildcast._api import Api
+from wildcast._execution_source import ExecutionSource
 from wildcast._fixed_source import FixedSource
 from wildcast._retry import LONGEST_RETRY_AFTER, Retry, parse_retry_after
 from wildcast._sessions import proxy_for
-from wildcast._sources import ApiSource, link_of, parse
+from wildcast._sources import ApiSource, LastFailure, ServerSource, link_of, parse
 from wildcast.contract.wire import ResultMetadata
 
 TOKEN = "canary-token"
@@ -232,6 +237,59 @@ def test_the_api_lists_what_has_no_manifest(cdn, renewing):
     assert fs.ls("", detail=False) == ["a"]
 
 
+@pytest.fixture
+def named(cdn, renewing):
+    """A source that knows a name alone, and asks the API at the first read."""
+    first = renewing.source()
+    return ExecutionSource(first._api, "wf", cdn.execution)
+
+
+def test_a_failed_question_is_not_repeated_by_each_reader(cdn, renewing, named):
+    """A hundred that wait for the API's answer, in one loop or in many, cost one question, and all are told."""
+    fs = filesystem(cdn, named)
+    renewing.status = 500
+    found = fs.cat([f"{number}" for number in range(100)], on_error="return")
+    assert {type(error) for error in found.values()} == {wildcast.ServerUnavailableError}
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(asyncio.run, fs._cat_file(f"{number}")) for number in range(20)]
+        assert {type(future.exception()) for future in asking} == {wildcast.ServerUnavailableError}
+    assert renewing.calls == 1
+
+
+def test_a_failed_question_is_asked_again_later(cdn, renewing, named):
+    """An outage is over once it is over; and that an execution has not ended is asked as often as somebody reads."""
+    cdn.publish(a=b"data")
+    now = [0.0]
+    named._failure = LastFailure(lambda: now[0])
+    fs = filesystem(cdn, named)
+    for renewing.status, now[0], expected in ((500, 0.0, wildcast.ServerUnavailableError),) + (
+        (202, 6.0, wildcast.ResultsPendingError),
+    ) * 2:
+        with pytest.raises(expected):
+            fs.cat_file("a")
+    renewing.status = 200
+    assert fs.cat_file("a") == b"data"
+    assert renewing.calls == 4
+
+
+GIVE_UP = """
+import asyncio, sys, wildcast
+fs = wildcast.SignedFileSystem(server=sys.argv[1], workflow="wf", execution="exec_1_00000000")
+try:
+    asyncio.run(asyncio.wait_for(fs._cat_file("a"), 0.2))
+except TimeoutError:
+    print("gave up")
+"""
+
+
+def test_a_process_that_gives_up_does_not_wait_for_a_silent_api():
+    """Neither the end of a loop nor that of the process is held up by what has been asked in vain."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command = [sys.executable, "-c", GIVE_UP, f"http://127.0.0.1:{silent.getsockname()[1]}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=25)
+    assert done.stdout == "gave up\n", done.stderr
+
+
 def test_pickling_carries_the_url_and_never_the_token(cdn, renewing, monkeypatch):
     """Another process has the current URL, and takes the token from its environment."""
     source = renewing.source()
@@ -243,6 +301,13 @@ def test_pickling_carries_the_url_and_never_the_token(cdn, renewing, monkeypatch
     cdn.accepted = set()
     copy = pickle.loads(pickled)  # noqa: S301 - our own bytes
     assert copy.cat_file("a") == b"data"
+
+
+@pytest.mark.parametrize(("name", "quoted"), [("a/b ü", "a%2Fb%20%C3%BC"), ("..", "%2E%2E")])
+def test_files_of_the_api_lie_below_its_workflow(name, quoted):
+    """A workflow's name stays one segment of the path, as in every other call."""
+    source = ServerSource(Api("http://h"), name, "exec_1_0")
+    assert source.base == f"http://h/v1/infer/{quoted}/exec_1_0/results/exec_1_0"
 
 
 def test_a_source_shows_no_secret(cdn, renewing):

@@ -132,6 +132,20 @@ def test_making_a_filesystem_asks_nobody(server):
         wildcast.SignedFileSystem()
 
 
+NAMED = {"server": "http://127.0.0.1:9", "workflow": "wf", "execution": "exec_1_00000000", "partial": True}
+
+
+@pytest.mark.parametrize("option", NAMED)
+@pytest.mark.parametrize("given", ["source", "signed_url"])
+def test_a_url_and_a_name_contradict_each_other(cdn, given, option):
+    """What would be ignored is refused by its name, and so is a second URL."""
+    url = cdn.signed()
+    with pytest.raises(TypeError, match=f"leave out '{option}'"):
+        wildcast.SignedFileSystem(**{given: url, option: NAMED[option]})
+    with pytest.raises(TypeError, match="twice"):
+        wildcast.SignedFileSystem(url, signed_url=url)
+
+
 def test_tokens_are_stable_and_tell_results_apart(server):
     """A name is the same in every process and for every URL, and another for another execution."""
     options = {"server": server.url, "workflow": "wf"}

@@ -19,6 +19,8 @@ fs.cat_file("a.bin")
 print(zarr.config.get("async.concurrency"))
 """
 
+BLOCK = "import zarr; block = zarr.config.set({'async.concurrency': 4}); block.__enter__()"
+
 CASES = {
     "left alone": ({}, "", "", 128),
     "zarr first": ({}, "import zarr", "", 128),
@@ -27,6 +29,8 @@ CASES = {
     "set before": ({}, "import zarr; zarr.config.set({'async.concurrency': 7})", "", 7),
     # Of this one zarr keeps nothing that tells it from "zarr first"; docs/client.md names the ways out.
     "set to the default before": ({}, "import zarr; zarr.config.set({'async.concurrency': 10})", "", 128),
+    "set for a block": ({}, BLOCK, "block.__exit__(None, None, None)", 128),
+    "set to another later": ({}, "import zarr", "zarr.config.set({'async.concurrency': 7})", 7),
     "set later": ({}, "import zarr", "zarr.config.set({'async.concurrency': 10})", 10),
 }
 
