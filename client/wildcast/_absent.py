@@ -36,4 +36,4 @@ def pending(key: str) -> PendingFileError:
 
 def replaced(key: str) -> StaleObjectError:
     """Return the error for a file that is another one than when it was opened."""
-    return StaleObjectError(f"{shown(key)} has been replaced since it was opened; open it again.")
+    return StaleObjectError(f"{shown(key)} has been replaced since it was opened or first read; open it again.")

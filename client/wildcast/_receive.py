@@ -37,6 +37,11 @@ class Answer:
         self._path, self._size, self._etag, self._is_whole = path, size, etag, is_whole
         self.body = body
 
+    @property
+    def part_version(self) -> int:
+        """`version_of` the ETag of a part; 0 for a whole file, which its checksum tells."""
+        return 0 if self._is_whole else version_of(self._etag)
+
     def check(self, expected: Expected) -> None:
         """Hold it to what the manifest says.
 
