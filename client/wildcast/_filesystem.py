@@ -22,7 +22,7 @@ from wildcast._errors import DatasetError, MissingFileError, NoListingError, sho
 from wildcast._execution_source import ExecutionSource
 from wildcast._fixed_source import FixedSource
 from wildcast._listing import Entry, Expected, Listing, is_below
-from wildcast._paths import check_cached, check_named, describe, file_key_of, key_of, place_of, url_of
+from wildcast._paths import check_cached, check_named, describe, file_key_of, key_of, path_of, place_of, url_of
 from wildcast._patterns import pattern_of
 from wildcast._portable import check_portable
 from wildcast._publication import PublicationReader
@@ -155,6 +155,10 @@ class SignedFileSystem(ReadOnlyFileSystem):
         """Return the URL of a path; it names the publication as well, as fsspec's caches need it."""
         self._source.prepare()
         return url_of(key_of(self._strip_protocol(name), self._source.label), self._source.label)
+
+    def path_of(self, key: str) -> str:
+        """Return the path of a file or directory whose place in the publication is known, whatever it is called."""
+        return path_of(key, self._source.label)
 
     def ukey(self, path: str) -> str:
         """Return what tells this file, of this publication and as it is now, from all others."""

@@ -132,7 +132,7 @@ def check_dask() -> None:
 def _mapper(fs: "SignedFileSystem", dataset: Dataset) -> "FSMap":
     from fsspec.mapping import FSMap
 
-    return FSMap(dataset.path, fs)
+    return FSMap(fs.path_of(dataset.path), fs)
 
 
 def _zarr(dataset: Dataset) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _netcdf(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str, Any]
         raise ImportError(
             "A netCDF file needs h5netcdf and h5py: install the extra, with pip install 'wildcast[netcdf]'."
         )
-    return (fs.open(dataset.path),)
+    return (fs.open(fs.path_of(dataset.path)),)
 
 
 def _warn_of_small_chunks(variables: "Mapping[Any, xr.Variable]") -> None:

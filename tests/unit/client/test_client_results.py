@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from starlette.responses import JSONResponse, Response
 
 import wildcast
@@ -48,6 +49,27 @@ def publish_datasets(server, tmp_path, zarr_format=2):
     dataset().to_netcdf(with_filter / "a.nc", engine="h5netcdf")
     files = [path for path in with_filter.rglob("*") if path.is_file()]
     server.cdn.publish(**{path.relative_to(with_filter).as_posix(): path.read_bytes() for path in files})
+
+
+def test_a_directory_of_the_executions_name_has_datasets_of_its_own(server, tmp_path):
+    """Each opens by the path by which it is listed, and so do mappers, stores, files and downloads."""
+    inner = f"{server.id}/r.zarr"
+    for path, number in (("r.zarr", 0), (inner, 1)):
+        xr.Dataset({"t": ("x", np.full(6, number))}).to_zarr(tmp_path / "out" / path, zarr_format=2)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    objects = {path.relative_to(tmp_path / "out").as_posix(): path.read_bytes() for path in files}
+    server.cdn.publish(**objects)
+    result = server.result()
+    opened = result.open_datasets()
+    assert {path: int(data["t"].max()) for path, data in opened.items()} == {"r.zarr": 0, inner: 1}
+    for path, number in (("r.zarr", 0), (inner, 1), (f"{server.id}/{inner}", 1)):
+        assert int(xr.open_zarr(result.mapper(path), chunks=None)["t"].max()) == number
+        assert int(zarr.open_array(result.store(f"{path}/t"), mode="r")[0]) == number
+        url = f"{result.url(path)}/t"
+        assert int(zarr.open_array(url, storage_options=result.storage_options(signed=True), mode="r")[0]) == number
+    (written,) = result.download(tmp_path / "down", f"{inner}/t/0")
+    assert written.read_bytes() == objects[f"{inner}/t/0"]
+    assert result.download(tmp_path / "down", f"{server.id}/**/0") == [written]
 
 
 @pytest.mark.parametrize("storage_type", ["s3", "server"])
