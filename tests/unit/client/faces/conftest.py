@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import pickle
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -255,6 +256,24 @@ def api(tmp_path) -> Iterator[Server]:
     server = Server(tmp_path)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def sent(client) -> Iterator[Callable[[Any], Any]]:
+    """Give what another process gets of a client or an execution that is sent to it."""
+    opened = []
+
+    def send(what: Any) -> Any:
+        awaited = isinstance(what, Blocking)
+        pickled = pickle.dumps(what._target if awaited else what)
+        assert TOKEN.encode() not in pickled
+        copy = pickle.loads(pickled)  # noqa: S301 - our own bytes
+        opened.append(Blocking(copy._api, what._runner) if awaited else copy._api)
+        return Blocking(copy, what._runner) if awaited else copy
+
+    yield send
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture(params=["sync", "async"])
