@@ -261,15 +261,14 @@ def api(tmp_path) -> Iterator[Server]:
 @pytest.fixture
 def sent(client) -> Iterator[Callable[[Any], Any]]:
     """Give what another process gets of a client or an execution that is sent to it."""
-    opened = []
+    opened, runner = [], client._runner if isinstance(client, Blocking) else None
 
     def send(what: Any) -> Any:
-        awaited = isinstance(what, Blocking)
-        pickled = pickle.dumps(what._target if awaited else what)
+        pickled = pickle.dumps(what if runner is None else what._target)
         assert TOKEN.encode() not in pickled
         copy = pickle.loads(pickled)  # noqa: S301 - our own bytes
-        opened.append(Blocking(copy._api, what._runner) if awaited else copy._api)
-        return Blocking(copy, what._runner) if awaited else copy
+        opened.append(copy._api if runner is None else Blocking(copy._api, runner))
+        return copy if runner is None else Blocking(copy, runner)
 
     yield send
     for each in opened:
