@@ -22,6 +22,7 @@ from wildcast._errors import DatasetError, MissingFileError, NoListingError, sho
 from wildcast._execution_source import ExecutionSource
 from wildcast._fixed_source import FixedSource
 from wildcast._listing import Entry, Expected, Listing, is_below
+from wildcast._mapping import SignedMap
 from wildcast._paths import check_cached, check_named, describe, file_key_of, key_of, path_of, place_of, url_of
 from wildcast._patterns import pattern_of
 from wildcast._portable import check_portable
@@ -155,6 +156,10 @@ class SignedFileSystem(ReadOnlyFileSystem):
         """Return the URL of a path; it names the publication as well, as fsspec's caches need it."""
         self._source.prepare()
         return url_of(key_of(self._strip_protocol(name), self._source.label), self._source.label)
+
+    def get_mapper(self, root: str = "", **options: Any) -> SignedMap:
+        """Map the keys below a path to their bytes."""
+        return SignedMap(root, self, **options)
 
     def path_of(self, key: str) -> str:
         """Return the path of a file or directory whose place in the publication is known, whatever it is called."""

@@ -130,9 +130,7 @@ def check_dask() -> None:
 
 
 def _mapper(fs: "SignedFileSystem", dataset: Dataset) -> "FSMap":
-    from fsspec.mapping import FSMap
-
-    return FSMap(fs.path_of(dataset.path), fs)
+    return fs.get_mapper(fs.path_of(dataset.path))
 
 
 def _zarr(dataset: Dataset) -> dict[str, Any]:

@@ -130,9 +130,7 @@ class ResultBase:
 
     def mapper(self, path: str = "") -> "FSMap":
         """Map the keys below `path`, such as those of a zarr store, to their bytes."""
-        from fsspec.mapping import FSMap
-
-        return FSMap(self._in_fs(path), self.fs)
+        return self.fs.get_mapper(self._in_fs(path))
 
     def store(self, path: str = "") -> "FsspecStore":
         """Return the zarr store at `path` for zarr itself, to be read: ``zarr.open_group(result.store("a.zarr"))``."""

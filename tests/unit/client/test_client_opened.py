@@ -69,6 +69,19 @@ def test_a_netcdf_file_opens_in_two_requests(publish, server):
     assert len(server.cdn.requests) == 2
 
 
+@pytest.mark.parametrize("name", ["m.zarr", "m.nc"])
+def test_dask_knows_a_dataset_again(publish, server, name):
+    """Its tasks have the same names after something was read, after a renewal, and when it is opened again."""
+    pytest.importorskip("dask")
+    names, result = set(), publish({name: member(0)})
+    for each in (result, result, server.result()):
+        opened = each.open_dataset(chunks={"x": 3})
+        names.add(opened["t"].data.name)
+        opened["t"].load()
+        each._source.renew(each._source.current())
+    assert len(names) == 1
+
+
 @pytest.mark.parametrize("name", ["tree.zarr", "tree.nc"])
 def test_a_tree_opens_with_all_groups(publish, name):
     """Groups come with their own variables, from zarr and from netCDF."""
