@@ -11,7 +11,7 @@ from wildcast._drivers import AsyncDriver, SyncDriver
 from wildcast._endpoint import RETRY, Endpoint
 from wildcast._flows import Flow, T
 from wildcast._retry import Retry
-from wildcast.contract.wire import ResultMetadata, SignedAnswer, StatusAnswer
+from wildcast.contract.wire import ResultMetadata, SignedAnswer
 
 
 class Api(Endpoint):
@@ -60,10 +60,6 @@ class Api(Endpoint):
     def workflows(self) -> dict[str, str]:
         """Return the names of the workflows, and what each does."""
         return self._asked(_calls.workflows())
-
-    def status(self, workflow: str, execution_id: str) -> StatusAnswer:
-        """Return where an execution stands."""
-        return self._asked(_calls.status(Target(workflow, execution_id)))
 
     def results(
         self, workflow: str, execution_id: str, *, listed: bool = True, partial_too: bool = False
