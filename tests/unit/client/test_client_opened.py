@@ -69,6 +69,15 @@ def test_a_netcdf_file_opens_in_two_requests(publish, server):
     assert len(server.cdn.requests) == 2
 
 
+@pytest.mark.parametrize("version", [1, 2, 5])
+@pytest.mark.parametrize("opened", ["open_dataset", "open_datatree"])
+def test_a_classic_netcdf_file_is_named(server, version, opened):
+    """It is none of HDF5's, and the sentence says what reads it."""
+    server.cdn.publish(**{"m.nc": b"CDF" + bytes([version]) + bytes(100)})
+    with pytest.raises(wildcast.DatasetError, match=r"classic .* scipy or netCDF4"):
+        getattr(server.result(), opened)()
+
+
 @pytest.mark.parametrize("name", ["m.zarr", "m.nc"])
 def test_dask_knows_a_dataset_again(publish, server, name):
     """Its tasks have the same names after something was read, after a renewal, and when it is opened again."""
