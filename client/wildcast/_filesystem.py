@@ -257,7 +257,7 @@ class SignedFileSystem(ReadOnlyFileSystem):
             found.update(await expand(patterns) if patterns else ())
         except FileNotFoundError:
             if not found:
-                raise MissingFileError(f"Nothing in this result is named by {shown(str(path))}.") from None
+                raise missing(str(path)) from None
         return sorted(found)
 
     async def _is_no_pattern(self, name: str) -> bool:

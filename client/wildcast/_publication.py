@@ -131,7 +131,7 @@ class PublicationReader:
     async def _read_range(self, key: str, wanted: ByteRange, expected: Expected | None) -> Answer:
         if expected is not None and not wanted.satisfiable(expected.size):
             raise RangeNotSatisfiableError(
-                f"The range asked for is not satisfiable: {shown(key)} has {expected.size} bytes."
+                f"The range asked for is not satisfiable: {shown(key)} has {expected.size} bytes, so ask for less."
             )
         try:
             answer = await self._request(

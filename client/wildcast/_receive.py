@@ -166,7 +166,9 @@ async def receive_head(response: aiohttp.ClientResponse, path: str) -> Entry:
 def _part(path: str, wanted: ByteRange, size: int) -> tuple[int, int]:
     if not wanted.satisfiable(size):
         # As after a 416: nothing says how long the file should be, so this may be a page in its place.
-        raise RangeNotSatisfiableError(f"{shown(path)} arrived whole, and ends before the part that was asked for.")
+        raise RangeNotSatisfiableError(
+            f"{shown(path)} arrived whole, and ends before the part that was asked for; open it again."
+        )
     return wanted.within(size)
 
 

@@ -7,8 +7,9 @@ from html import escape
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from wildcast._absent import missing
 from wildcast._api import Api, listed_files
-from wildcast._errors import DatasetError, MissingFileError, shown
+from wildcast._errors import DatasetError, MissingFileError
 from wildcast._execution_source import source_of
 from wildcast._listing import is_below
 from wildcast._paths import url_of
@@ -180,7 +181,7 @@ class ResultBase:
     def _check_there(self, relative: str) -> None:
         """Raise `MissingFileError` if neither a file nor a directory is there, as far as the files are known."""
         if self.paths and not self._is_there(relative):
-            raise MissingFileError(f"There is no {shown(relative)} in this result; its `paths` say what there is.")
+            raise missing(relative)
 
     def _relative(self, path: str) -> str:
         """Return a path relative to the result, whether it begins with the execution, as those of `files`, or not."""
@@ -188,6 +189,9 @@ class ResultBase:
         if not is_below(path, name) or self._is_there(name if is_pattern else path):
             return path
         return path[len(name) + 1 :]
+
+    def _pattern(self, pattern: str | None) -> str | None:
+        return None if pattern is None else self._relative(pattern)
 
     def _in_fs(self, path: str) -> str:
         return self.fs.path_of(self._relative(path.strip("/")))
@@ -202,8 +206,8 @@ class ResultBase:
             return found[0]
         if not self.datasets:
             raise DatasetError(
-                f"{self.metadata.request_id} has neither a zarr store nor a netCDF file to open; its `paths` say what "
-                "there is."
+                f"{self.metadata.request_id} has neither a zarr store nor a netCDF file to open; "
+                f"{MissingFileError.advice}."
             )
         there = ", ".join(repr(dataset.path) for dataset in self.datasets)
         wanted = "a dataset" if name is None else repr(name)
