@@ -257,6 +257,8 @@ def test_signatures_are_asked_for(server):
         {"path": "a.nc", "expires_in": 60, "ip": "192.0.2.1", "kind": "url"},
         {"expires_in": 60, "kind": "cookies"},
     ]
+    assert [result.sign(path) for path in ("", "/", server.id)] == ["u"] * 3
+    assert asked[2:] == [{"kind": "url"}] * 3
 
 
 def test_a_server_that_signs_nothing_still_gives_a_files_url(server):

@@ -1,5 +1,6 @@
 """Results: their datasets, files and downloads, from the CDN and from the API."""
 
+import asyncio
 import pickle
 from datetime import UTC, datetime
 
@@ -195,6 +196,42 @@ def test_what_is_no_error_of_the_api_is_not_repeated(server, body):
         str(error) == f"{server.url} refused 'a.nc' (400): it gives no reason; open the result again, with a token "
         "that may read it."
     )
+
+
+def test_a_client_says_how_often_its_results_are_read(server):
+    """And how long a connection may stay silent; on both faces."""
+    retry = wildcast.Retry(attempts=2, base=0.001, cap=0.002)
+    server.cdn.publish(**{"a.bin": b"1"})
+    server.cdn.fault = lambda path, _: Response("no", 503) if path == "a.bin" else None
+    with wildcast.Client(server.url, read_timeout=7, read_retry=retry) as client:
+        result = client.submit("wf").result()
+    with pytest.raises(wildcast.StoreUnavailableError):
+        result.fs.cat_file("a.bin")
+    assert server.cdn.asked("a.bin") == 2
+
+    async def awaited():
+        async with wildcast.AsyncClient(server.url, read_timeout=7, read_retry=retry) as client:
+            return await (await client.submit("wf")).result()
+
+    expected = {"timeout": 7.0, "retry": retry, "fill_missing": False}
+    assert result._reading == asyncio.run(awaited())._reading == expected
+    with pytest.raises(ValueError, match="read_timeout=60"):
+        wildcast.Client(server.url, read_timeout="soon")
+
+
+@pytest.mark.parametrize(("path", "error"), [("b", wildcast.MissingFileError), ("d", wildcast.NotAFileError)])
+def test_what_is_no_file_is_an_error_that_says_what_to_do(server, path, error):
+    """Whether the manifest or the CDN tells."""
+    server.cdn.publish(**{"d/f": b"1"})
+    result = server.result()
+    with pytest.raises(error, match=error.advice):
+        result.fs.cat_file(path)
+    for ask in (lambda: result.download("d", "typo"), lambda: result.sign("typo"), lambda: result.fs.get("typo*", "d")):
+        with pytest.raises(wildcast.MissingFileError, match="its `paths` say what there is"):
+            ask()
+    server.cdn.objects.clear()
+    with pytest.raises(wildcast.MissingFileError, match="its `paths` say what there is"):
+        server.cdn.fs().cat_file("d/f")
 
 
 def test_a_servers_sentence_is_one_short_line(server):
