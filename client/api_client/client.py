@@ -292,7 +292,7 @@ class Earth2StudioClient:
             return io.BytesIO(self._request("GET", f"{self.result_root_path(result)}{path}", timeout=timeout).content)
         with translated():
             files = self.as_wildcast(result, timeout)
-            return io.BytesIO(files.fs.cat_file(path.removeprefix(f"{result.request_id}/")))
+            return io.BytesIO(files.fs.cat_file(files.fs.path_of(path.removeprefix(f"{result.request_id}/"))))
 
     def as_wildcast(self, result: InferenceRequestResults, timeout: float | None = None) -> Result:
         """Return a result as `wildcast` reads it: every dataset by name, files streamed to disk, an fsspec filesystem.

@@ -61,4 +61,4 @@ def get_mapper(request_result: InferenceRequestResults, zarr_path: str = "") -> 
     if not request_result.signed_url:
         raise ValueError(f"The server gives no signed URL for {request_result.request_id}; ask its operators.")
     files = listed_files(metadata_of(request_result, ""))
-    return FSMap(zarr_path.strip("/"), SignedFileSystem(request_result.signed_url, files=files))
+    return SignedFileSystem(request_result.signed_url, files=files).get_mapper(zarr_path.strip("/"))

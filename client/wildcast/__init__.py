@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from wildcast._mappers import create_cloudfront_mapper, get_mapper
     from wildcast._opening import SmallChunksWarning
     from wildcast._result import AsyncResult, Result
+    from wildcast._retry import Retry
     from wildcast._version import __version__
     from wildcast.contract.status import ExecutionStatus
 
@@ -100,6 +101,7 @@ __all__ = [
     "ResultChangedError",
     "ResultsExpiredError",
     "ResultsPendingError",
+    "Retry",
     "ServerBusyError",
     "ServerUnavailableError",
     "SignedFileSystem",
@@ -135,6 +137,7 @@ _MODULES = {
     "ExecutionStatus": "wildcast.contract.status",
     "ProgressEvent": "wildcast._events",
     "Result": "wildcast._result",
+    "Retry": "wildcast._retry",
     "SmallChunksWarning": "wildcast._opening",
     "SignedFileSystem": "wildcast._filesystem",
     "UnlistedWarning": "wildcast._absent",

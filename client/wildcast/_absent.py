@@ -18,12 +18,13 @@ def is_chunk(key: str) -> bool:
 
 def missing(key: str) -> MissingFileError:
     """Return the error for a file that was never written."""
-    return MissingFileError(f"There is no {shown(key)} in this result.")
+    return MissingFileError(MissingFileError.advised(f"There is no {shown(key)} in this result"))
 
 
 def not_a_file(key: str) -> NotAFileError:
     """Return the error for a directory; `key` is empty for the publication itself."""
-    return NotAFileError(f"{shown(key) if key else 'The result itself'} is a directory, and not a file.")
+    what = shown(key) if key else "The result itself"
+    return NotAFileError(NotAFileError.advised(f"{what} is a directory, and not a file"))
 
 
 def pending(key: str) -> PendingFileError:
@@ -36,4 +37,4 @@ def pending(key: str) -> PendingFileError:
 
 def replaced(key: str) -> StaleObjectError:
     """Return the error for a file that is another one than when it was opened."""
-    return StaleObjectError(f"{shown(key)} has been replaced since it was opened; open it again.")
+    return StaleObjectError(f"{shown(key)} has been replaced since it was opened or first read; open it again.")

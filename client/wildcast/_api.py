@@ -11,7 +11,7 @@ from wildcast._drivers import AsyncDriver, SyncDriver
 from wildcast._endpoint import RETRY, Endpoint
 from wildcast._flows import Flow, T
 from wildcast._retry import Retry
-from wildcast.contract.wire import ResultMetadata, SignedAnswer, StatusAnswer
+from wildcast.contract.wire import ResultMetadata, SignedAnswer
 
 
 class Api(Endpoint):
@@ -60,10 +60,6 @@ class Api(Endpoint):
     def workflows(self) -> dict[str, str]:
         """Return the names of the workflows, and what each does."""
         return self._asked(_calls.workflows())
-
-    def status(self, workflow: str, execution_id: str) -> StatusAnswer:
-        """Return where an execution stands."""
-        return self._asked(_calls.status(Target(workflow, execution_id)))
 
     def results(
         self, workflow: str, execution_id: str, *, listed: bool = True, partial_too: bool = False
@@ -141,7 +137,7 @@ class AsyncApi(Endpoint):
 
     Parameters
     ----------
-    base_url, token, timeout, retry
+    base_url, token, timeout, retry, is_trusted
         As `Endpoint` has them.
 
     Raises
@@ -151,9 +147,15 @@ class AsyncApi(Endpoint):
     """
 
     def __init__(
-        self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0, retry: Retry = RETRY
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retry: Retry = RETRY,
+        is_trusted: bool = True,
     ) -> None:
-        super().__init__(base_url, token, timeout=timeout, retry=retry)
+        super().__init__(base_url, token, timeout=timeout, retry=retry, is_trusted=is_trusted)
         self._driver = AsyncDriver(self.http_options(), self._timeout)
         self._blocking: Api | None = None
 
@@ -162,7 +164,8 @@ class AsyncApi(Endpoint):
         """The same server for those who block, as files that are read do, in threads of their own."""
         if self._blocking is None:
             token = "" if self._is_anonymous else self._token or None
-            self._blocking = Api(self.base_url, token, timeout=self._timeout, retry=self._retry)
+            options: dict[str, Any] = {"timeout": self._timeout, "retry": self._retry, "is_trusted": self._is_trusted}
+            self._blocking = Api(self.base_url, token, **options)
         return self._blocking
 
     async def run(self, flow: Flow[T]) -> T:

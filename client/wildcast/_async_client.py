@@ -11,6 +11,7 @@ from wildcast._api import AsyncApi
 from wildcast._asking import asked
 from wildcast._async_execution import AsyncExecution
 from wildcast._client_core import ClientCore, extras_of, merged
+from wildcast._retry import Retry
 from wildcast.contract.wire import Health, StatusAnswer
 
 
@@ -19,7 +20,7 @@ class AsyncClient(ClientCore[AsyncApi, AsyncExecution]):
 
     Parameters
     ----------
-    base_url, token, timeout
+    base_url, token, timeout, read_timeout, read_retry
         As `Client` has them.
 
     Raises
@@ -34,8 +35,16 @@ class AsyncClient(ClientCore[AsyncApi, AsyncExecution]):
     ...     result = await execution.wait()
     """
 
-    def __init__(self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0) -> None:
-        super().__init__(AsyncApi(base_url, token, timeout=timeout), AsyncExecution)
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        read_timeout: float = 60.0,
+        read_retry: Retry | None = None,
+    ) -> None:
+        super().__init__(AsyncApi(base_url, token, timeout=timeout), AsyncExecution, read_timeout, read_retry)
 
     async def __aenter__(self) -> Self:
         return self

@@ -24,6 +24,8 @@ class AsyncExecution(ExecutionCore[AsyncApi]):
         ``exec_<unix seconds>_<8 hex>``.
     last_status
         Where it stands, if that is known already.
+    reading
+        What its results are made with: ``timeout`` and ``retry``.
     """
 
     async def status(self) -> StatusAnswer:
@@ -57,7 +59,7 @@ class AsyncExecution(ExecutionCore[AsyncApi]):
         return self._result(await self._api.run(self._reading(partial_too=True)), fill_missing=fill_missing)
 
     def _result(self, metadata: ResultMetadata, *, fill_missing: bool = False) -> AsyncResult:
-        return AsyncResult(self._api.blocking, self.workflow, metadata, fill_missing=fill_missing)
+        return AsyncResult(self._api.blocking, self.workflow, metadata, fill_missing=fill_missing, **self._read_options)
 
     async def cancel(self) -> StatusAnswer:
         """Cancel it; as `Execution.cancel`."""

@@ -11,6 +11,7 @@ from wildcast._api import Api
 from wildcast._asking import asked
 from wildcast._client_core import ClientCore, extras_of, merged
 from wildcast._execution import Execution
+from wildcast._retry import Retry
 from wildcast.contract.wire import Health, StatusAnswer
 
 
@@ -28,6 +29,10 @@ class Client(ClientCore[Api, Execution]):
         token that ``wildcast login`` keeps for this very address.
     timeout
         Seconds that one request to the API may stay silent. It does not bound an execution: `Execution.wait` does.
+    read_timeout
+        Seconds that a connection to the files of a result may stay silent.
+    read_retry
+        How often, and how soon, reading a file is tried again.
 
     Raises
     ------
@@ -44,8 +49,16 @@ class Client(ClientCore[Api, Execution]):
     ...     data = client.submit("forecast", steps=12).wait().open_dataset()
     """
 
-    def __init__(self, base_url: str | None = None, token: str | None = None, *, timeout: float = 30.0) -> None:
-        super().__init__(Api(base_url, token, timeout=timeout), Execution)
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        read_timeout: float = 60.0,
+        read_retry: Retry | None = None,
+    ) -> None:
+        super().__init__(Api(base_url, token, timeout=timeout), Execution, read_timeout, read_retry)
 
     def __enter__(self) -> Self:
         return self

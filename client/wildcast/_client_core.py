@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -18,6 +19,8 @@ from wildcast._errors import (
     UnsupportedError,
 )
 from wildcast._flows import Flow, Give, T
+from wildcast._retry import Retry
+from wildcast._seconds import seconds_of
 from wildcast.contract.wire import StatusAnswer, Submitted
 
 if TYPE_CHECKING:
@@ -36,11 +39,14 @@ class ClientCore(Generic[A, E]):
         The server's API.
     make
         Makes an execution of it.
+    read_timeout, read_retry
+        As `Client` has them.
     """
 
-    def __init__(self, api: A, make: Callable[..., E]) -> None:
+    def __init__(self, api: A, make: Callable[..., E], read_timeout: float, read_retry: Retry | None) -> None:
         self._api: A = api
-        self._make = make
+        silence = seconds_of(read_timeout, "read_timeout", "read_timeout=60")
+        self._make = partial(make, reading={"timeout": silence, "retry": read_retry})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._api.base_url!r})"

@@ -5,8 +5,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from wildcast._disk import in_thread
 from wildcast._download import Destination, check_no_directory
@@ -14,7 +13,7 @@ from wildcast._errors import DiskFullError, MissingFileError, NoListingError, sh
 from wildcast._listing import Entry, Expected, Listing
 from wildcast._parts import PART, SMALL, PartedFile, RangesIgnoredError, is_right, partial_of
 from wildcast._patterns import pattern_of
-from wildcast._progress import Progress, is_watched
+from wildcast._progress import DownloadBar
 from wildcast._publication import PublicationReader
 from wildcast._sessions import connections
 
@@ -27,43 +26,6 @@ class Wanted(NamedTuple):
     path: str
     expected: Expected
     target: Path
-
-
-class Bar:
-    """Counts bytes on standard error, or nowhere.
-
-    Parameters
-    ----------
-    label
-        What is downloaded.
-    progress
-        Whether to draw.
-    """
-
-    def __init__(self, label: str, progress: Progress) -> None:
-        self._label, self._wanted = label, is_watched() if progress == "auto" else progress
-        self._bar: Any = None
-
-    def begin(self, total: int) -> None:
-        """Draw a bar for that many bytes."""
-        if self._wanted:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(desc=self._label, total=total, unit="B", unit_scale=True, dynamic_ncols=True)
-
-    def add(self, count: int) -> None:
-        """Count bytes; fewer than none where they arrived in vain."""
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 class Download:
@@ -81,7 +43,7 @@ class Download:
         Whether a file that is there, and is not the one to be downloaded, is replaced.
     """
 
-    def __init__(self, reader: PublicationReader, bar: Bar, *, overwrite: bool = True) -> None:
+    def __init__(self, reader: PublicationReader, bar: DownloadBar, *, overwrite: bool = True) -> None:
         self._reader, self._bar, self._overwrite = reader, bar, overwrite
 
     async def run(self, dest: Path, pattern: str | None) -> list[Path]:
@@ -211,7 +173,7 @@ def _parts_of(file: Wanted) -> int:
 def _plan(listing: Listing, dest: Path, pattern: str | None) -> list[Wanted]:
     entries = list(select(listing, pattern))
     if not entries and pattern is not None:
-        raise MissingFileError(f"Nothing in this result is named by {shown(pattern)}; its `paths` say what there is.")
+        raise MissingFileError(MissingFileError.advised(f"Nothing in this result is named by {shown(pattern)}"))
     destination = Destination(dest)
     destination.check_apart([entry.path for entry in entries])
     return [

@@ -235,10 +235,18 @@ class MissingFileError(ReadError, FileNotFoundError):
     """The file was never part of the result."""
 
     advice: ClassVar[str] = "its `paths` say what there is"
+    """What to do next."""
+
+    @classmethod
+    def advised(cls, sentence: str) -> str:
+        """Return what is the matter, and what to do next."""
+        return f"{sentence}; {cls.advice}."
 
 
 class NotAFileError(MissingFileError, IsADirectoryError):
     """It is a directory, whose files can be listed and read."""
+
+    advice = "`fs.ls` lists what is in it, and `download` brings all of it"
 
 
 class AccessRefusedError(ReadError, PermissionError):

@@ -24,6 +24,8 @@ class Execution(ExecutionCore[Api]):
         ``exec_<unix seconds>_<8 hex>``.
     last_status
         Where it stands, if that is known already.
+    reading
+        What its results are made with: ``timeout`` and ``retry``.
     """
 
     def status(self) -> StatusAnswer:
@@ -129,7 +131,7 @@ class Execution(ExecutionCore[Api]):
         return self._result(self._api.run(self._reading(partial_too=True)), fill_missing=fill_missing)
 
     def _result(self, metadata: ResultMetadata, *, fill_missing: bool = False) -> Result:
-        return Result(self._api, self.workflow, metadata, fill_missing=fill_missing)
+        return Result(self._api, self.workflow, metadata, fill_missing=fill_missing, **self._read_options)
 
     def cancel(self) -> StatusAnswer:
         """Cancel it: at once if it is queued, within seconds if it runs. It is not deleted.

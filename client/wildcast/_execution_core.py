@@ -1,7 +1,7 @@
 """One run of a workflow, seen from the client: what both faces of it do, as flows."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
@@ -46,10 +46,20 @@ class ExecutionCore(Generic[A]):
         ``exec_<unix seconds>_<8 hex>``.
     last_status
         Where it stands, if that is known already.
+    reading
+        What its results are made with: ``timeout`` and ``retry``.
     """
 
-    def __init__(self, api: A, workflow: str, execution_id: str, last_status: StatusAnswer | None = None) -> None:
+    def __init__(
+        self,
+        api: A,
+        workflow: str,
+        execution_id: str,
+        last_status: StatusAnswer | None = None,
+        reading: Mapping[str, Any] | None = None,
+    ) -> None:
         self._api: A = api
+        self._read_options = dict(reading or {})
         self.workflow = workflow
         self.id = execution_id
         self.last_status = last_status

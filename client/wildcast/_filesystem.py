@@ -19,8 +19,9 @@ from wildcast._codecs import check_codecs
 from wildcast._consolidated import CONSOLIDATED, Consolidated, consolidated_of
 from wildcast._errors import DatasetError, MissingFileError, NoListingError, shown
 from wildcast._listing import Entry, Expected, Listing, is_below
+from wildcast._mapping import SignedMap
 from wildcast._options import source_of_options
-from wildcast._paths import check_named, describe, file_key_of, is_cached, key_of, place_of, url_of
+from wildcast._paths import check_named, describe, file_key_of, is_cached, key_of, path_of, place_of, url_of
 from wildcast._patterns import pattern_of
 from wildcast._portable import check_portable
 from wildcast._publication import PublicationReader
@@ -159,6 +160,14 @@ class SignedFileSystem(ReadOnlyFileSystem):
         self._source.prepare()
         return url_of(key_of(self._strip_protocol(name), self._source.label), self._source.label)
 
+    def get_mapper(self, root: str = "", **options: Any) -> SignedMap:
+        """Map the keys below a path to their bytes."""
+        return SignedMap(root, self, **options)
+
+    def path_of(self, key: str) -> str:
+        """Return the path of a file or directory whose place in the publication is known, whatever it is called."""
+        return path_of(key, self._source.label)
+
     def ukey(self, path: str) -> str:
         """Return what tells this file, of this publication and as it is now, from all others."""
         told = f"{self._source.name} {self.info(path)} {self._source.base}"
@@ -256,7 +265,7 @@ class SignedFileSystem(ReadOnlyFileSystem):
             found.update(await expand(patterns) if patterns else ())
         except FileNotFoundError:
             if not found:
-                raise MissingFileError(f"Nothing in this result is named by {shown(str(path))}.") from None
+                raise missing(str(path)) from None
         return sorted(found)
 
     async def _is_no_pattern(self, name: str) -> bool:

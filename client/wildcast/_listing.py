@@ -45,11 +45,6 @@ class Expected(NamedTuple):
     version: int = 0
     """`version_of` its ETag; 0 where it is not known."""
 
-    @property
-    def tells_version(self) -> bool:
-        """Whether more than the size is known."""
-        return self.crc is not None or self.version != 0
-
 
 class Listing:
     """Files in the order of their paths, and the directories that these imply.
@@ -85,7 +80,7 @@ class Listing:
         for position, row in enumerate(rows):
             listing._paths.append(row.path)
             listing._sizes.append(row.size)
-            listing._versions.append(version_of(row.etag))
+            listing._versions.append(0 if _is_of_inode(row) else version_of(row.etag))
             listing._crcs.append(_number(row) if row.crc64nvme else 0)
             if not row.crc64nvme:
                 without.append(position)
@@ -224,6 +219,14 @@ def version_of(etag: str | None) -> int:
     plain = (etag or "").strip().removeprefix("W/").strip('"')
     # A number takes a tenth of the text's memory, and comparing is all that is done with it.
     return hash(plain) & 0xFFFF_FFFF_FFFF_FFFF | 1 if plain else 0
+
+
+def _is_of_inode(row: FileRow) -> bool:
+    """Whether an ETag tells inode, time and size of a file on disk, as wildcast's first manifests had them.
+
+    A copy of the same bytes has another, as one that was restored from a backup.
+    """
+    return row.etag.count("-") == 2 and row.etag.strip('"').endswith(f"-{row.size:x}")  # noqa: PLR2004 - three numbers
 
 
 def _number(row: FileRow) -> int:

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from fsspec.mapping import FSMap
-
 from wildcast._errors import InvalidUrlError
 from wildcast._filesystem import SignedFileSystem
 
 if TYPE_CHECKING:
+    from fsspec.mapping import FSMap
+
     from wildcast._result import Result
 
 
-def create_cloudfront_mapper(signed_url: str | None, zarr_path: str = "") -> FSMap:
+def create_cloudfront_mapper(signed_url: str | None, zarr_path: str = "") -> "FSMap":
     """Map the keys of a zarr store behind a wildcard signed URL to their bytes.
 
     Parameters
@@ -38,10 +38,10 @@ def create_cloudfront_mapper(signed_url: str | None, zarr_path: str = "") -> FSM
             "There is no signed URL, as of a result that the API itself serves: use `result.mapper()` or "
             "`result.open_dataset()`."
         )
-    return FSMap(zarr_path.strip("/"), SignedFileSystem(signed_url))
+    return SignedFileSystem(signed_url).get_mapper(zarr_path.strip("/"))
 
 
-def get_mapper(result: "Result", zarr_path: str = "") -> FSMap:
+def get_mapper(result: "Result", zarr_path: str = "") -> "FSMap":
     """Map the keys of a zarr store in `result` to their bytes; its URL is renewed while it is read.
 
     Parameters

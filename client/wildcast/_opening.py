@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from wildcast._errors import DatasetError, shown
 from wildcast.contract.manifest import Dataset
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from fsspec.mapping import FSMap
 
     from wildcast._filesystem import SignedFileSystem
+    from wildcast._signed_file import SignedFile
 
 _OPENED_AT_A_TIME = 8
 
@@ -130,9 +132,7 @@ def check_dask() -> None:
 
 
 def _mapper(fs: "SignedFileSystem", dataset: Dataset) -> "FSMap":
-    from fsspec.mapping import FSMap
-
-    return FSMap(dataset.path, fs)
+    return fs.get_mapper(fs.path_of(dataset.path))
 
 
 def _zarr(dataset: Dataset) -> dict[str, Any]:
@@ -149,7 +149,21 @@ def _netcdf(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str, Any]
         raise ImportError(
             "A netCDF file needs h5netcdf and h5py: install the extra, with pip install 'wildcast[netcdf]'."
         )
-    return (fs.open(dataset.path),)
+    file = fs.open(fs.path_of(dataset.path))
+    if "engine" not in options:
+        _check_hdf5(file, dataset.path)
+    return (file,)
+
+
+def _check_hdf5(file: "SignedFile", path: str) -> None:
+    """Hold that a file is not of one of netCDF's classic formats, which are older than HDF5."""
+    if file.read(3) == b"CDF":
+        file.close()
+        raise DatasetError(
+            f"{shown(path)} is netCDF of a classic format (3 or 5), which cannot be read by ranges: download it, with "
+            "`Result.download` or `wildcast get`, and open the copy with scipy or netCDF4."
+        )
+    file.seek(0)
 
 
 def _warn_of_small_chunks(variables: "Mapping[Any, xr.Variable]") -> None:

@@ -17,7 +17,7 @@ from wildcast._checksum import crc64nvme, joined
 from wildcast._disk import Writer, claimed, in_thread, opened
 from wildcast._download import check_no_directory
 from wildcast._errors import StaleObjectError, TransferBrokenError, shown
-from wildcast._listing import Expected
+from wildcast._listing import Expected, version_of
 from wildcast._ranges import ByteRange
 from wildcast._receive import check_etag, check_length, pour, range_of
 from wildcast._transport import PARTIAL
@@ -55,7 +55,7 @@ class PartedFile:
         self._target, self._path, self._expected = target, path, expected
         self._partial = partial_of(target, path, expected)
         self._journal: BinaryIO | None = None
-        self._is_mine = self._is_ending = False
+        self._is_mine = self._is_ending = self._is_confirmed = False
         self._identity: os.stat_result
         self._crcs: dict[int, int] = {}
         self.is_whole_stream = False
@@ -118,7 +118,7 @@ class PartedFile:
         if response.status != PARTIAL:
             raise RangesIgnoredError(f"The server sends {shown(self._path)} as a whole only.")
         got = range_of(response, self._path, self._expected)
-        check_etag(self._path, response.headers.get("ETag"), self._expected)
+        self._check_etag(response.headers.get("ETag"))
         if (got.start, got.end) != (start, end):
             raise TransferBrokenError(f"Another part of {shown(self._path)} arrived than was asked for.")
         writer = Writer(partial(self._opened_at, start), on_bytes)
@@ -133,6 +133,13 @@ class PartedFile:
             on_bytes(-writer.written)
             raise
         self._crcs[number] = writer.crc
+
+    def _check_etag(self, etag: str | None) -> None:
+        """Hold a part to the ETag that others came with; in a store that was copied it is not the manifest's."""
+        if self._is_confirmed:
+            check_etag(self._path, etag, self._expected)
+        elif self._expected.version:
+            self._is_confirmed = version_of(etag) == self._expected.version
 
     def _opened_at(self, start: int) -> BinaryIO:
         """Open it at a part, if it is still the one that has the other parts."""

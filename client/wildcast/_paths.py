@@ -44,6 +44,11 @@ def file_key_of(path: str, label: str) -> str:
     return key
 
 
+def path_of(key: str, label: str) -> str:
+    """Return a path by which `key_of` finds a key; what is called as the publication is in it once more."""
+    return f"{label}/{key}" if is_below(key, label) else key
+
+
 def describe(entry: Entry, asked: str, label: str) -> dict[str, Any]:
     """Return what fsspec says about a file or directory; `asked` is the path, without a protocol, that it was asked by.
 

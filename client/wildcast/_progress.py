@@ -93,6 +93,41 @@ class ProgressBar:
         return _tqdm()(desc=f"{self._label}, publishing", total=0, **options)
 
 
+class DownloadBar:
+    """Counts bytes on standard error, or nowhere.
+
+    Parameters
+    ----------
+    label
+        What is downloaded.
+    progress
+        Whether to draw.
+    """
+
+    def __init__(self, label: str, progress: Progress) -> None:
+        self._label, self._wanted = label, is_watched() if progress == "auto" else progress
+        self._bar: Any = None
+
+    def begin(self, total: int) -> None:
+        """Draw a bar for that many bytes."""
+        if self._wanted:
+            self._bar = _tqdm()(desc=self._label, total=total, unit="B", unit_scale=True, dynamic_ncols=True)
+
+    def add(self, count: int) -> None:
+        """Count bytes; fewer than none where they arrived in vain."""
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
 def _rate(publishing: TransferStatus) -> str:
     rate, left = publishing.bytes_per_second, publishing.seconds_left
     parts = [f"{publishing.files_done:,} of {publishing.files_total:,} files"]

@@ -64,6 +64,8 @@ class PublicationReader:
         self._manifests, self._gaps = Manifests(source, transport), Gaps(source, transport, fill_missing=fill_missing)
         self._listing = None if files is None else Listing(files)
         self._is_settled = self._is_refused = False
+        self._versions: dict[str, int] = {}
+        """Of files whose ETags no manifest tells, those that they had when a part was first read."""
         self.witness: str | None = None
         """A file that was read: by it a publication without a manifest is known again."""
         self._loading = Shared(self._load)
@@ -130,10 +132,10 @@ class PublicationReader:
     async def _read_range(self, key: str, wanted: ByteRange, expected: Expected | None) -> Answer:
         if expected is not None and not wanted.satisfiable(expected.size):
             raise RangeNotSatisfiableError(
-                f"The range asked for is not satisfiable: {shown(key)} has {expected.size} bytes."
+                f"The range asked for is not satisfiable: {shown(key)} has {expected.size} bytes, so ask for less."
             )
         try:
-            return await self._request(
+            answer = await self._request(
                 key,
                 _checked(lambda response: receive_range(response, key, wanted, expected), expected),
                 headers=lambda: {"Range": wanted.header},
@@ -142,6 +144,11 @@ class PublicationReader:
             if expected is None:
                 raise
             raise StaleObjectError(f"{shown(key)} is shorter in the store than the manifest says.") from None
+        version = answer.part_version
+        is_untold = version and expected is not None and not expected.version
+        if is_untold and self._versions.setdefault(key, version) != version:
+            raise replaced(key)
+        return answer
 
     async def download(self, key: str, target: Path, on_bytes: OnBytes | None = None) -> None:
         """Write a file to `target`, whose directory exists; it appears there whole or not at all."""
@@ -198,7 +205,7 @@ class PublicationReader:
         """
         await self.listing()
         expected = self.expected(key)
-        if expected is not None and (expected.tells_version or self._source.is_api):
+        if expected is not None and (expected.version or self._source.is_api):
             return expected
         try:
             head = await self._head(key)
@@ -209,7 +216,7 @@ class PublicationReader:
         size = head.size or 0
         if expected is not None:
             check_size(key, size, expected)
-        return Expected(size, None, version_of(head.etag))
+        return Expected(size, None if expected is None else expected.crc, version_of(head.etag))
 
     async def read_version(self, key: str, wanted: ByteRange, seen: Expected) -> bytes:
         """Return a part of a file as `look_up` has seen it.
@@ -222,7 +229,7 @@ class PublicationReader:
             As `read` raises them.
         """
         expected = self.expected(key)
-        if expected is not None and expected.tells_version:
+        if expected is not None and expected.version:
             return await self.read(key, wanted)
         try:
             return (await self._read_range(key, wanted, seen)).body

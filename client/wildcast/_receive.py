@@ -37,6 +37,11 @@ class Answer:
         self._path, self._size, self._etag, self._is_whole = path, size, etag, is_whole
         self.body = body
 
+    @property
+    def part_version(self) -> int:
+        """`version_of` the ETag of a part; 0 for a whole file, which its checksum tells."""
+        return 0 if self._is_whole else version_of(self._etag)
+
     def check(self, expected: Expected) -> None:
         """Hold it to what the manifest says.
 
@@ -161,7 +166,9 @@ async def receive_head(response: aiohttp.ClientResponse, path: str) -> Entry:
 def _part(path: str, wanted: ByteRange, size: int) -> tuple[int, int]:
     if not wanted.satisfiable(size):
         # As after a 416: nothing says how long the file should be, so this may be a page in its place.
-        raise RangeNotSatisfiableError(f"{shown(path)} arrived whole, and ends before the part that was asked for.")
+        raise RangeNotSatisfiableError(
+            f"{shown(path)} arrived whole, and ends before the part that was asked for; open it again."
+        )
     return wanted.within(size)
 
 

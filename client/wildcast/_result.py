@@ -11,7 +11,7 @@ from wildcast._download import target_below
 from wildcast._errors import UnsupportedError
 from wildcast._fixed_source import with_manifest
 from wildcast._opening import check_dask, concatenate, open_dataset, open_datatree, open_many
-from wildcast._progress import Progress
+from wildcast._progress import DownloadBar, Progress
 from wildcast._result_base import ResultBase, find_datasets, member_names
 from wildcast.contract.naming import MANIFEST_PATH, quote_key
 from wildcast.contract.wire import SignedAnswer
@@ -53,7 +53,7 @@ class Result(ResultBase):
         Parameters
         ----------
         path
-            One of `paths`, or a directory, whose URL has a star in the place of a path; None for the result.
+            One of `paths`, or a directory, whose URL has a star in the place of a path; None, or empty, for the result.
         expires_in
             Seconds until it ends; as long as the server signs for if None.
         ip
@@ -68,7 +68,7 @@ class Result(ResultBase):
         ApiError
             If it signs nothing for this, or does not answer.
         """
-        relative = None if path is None else self._relative(path.strip("/"))
+        relative = self._relative((path or "").strip("/")) or None
         if relative is not None:
             self._check_there(relative)
         try:
@@ -236,10 +236,12 @@ class Result(ResultBase):
         ReadError
             If a file cannot be read.
         """
-        return self._blocking(_download(self, dest, pattern, progress, overwrite))
+        return self._blocking(_download(self, dest, self._pattern(pattern), progress, overwrite))
 
-    def download_file(self, path: str, dest: str | Path = ".") -> Path:
-        """Write one file to disk, streamed; it appears there whole or not at all.
+    def download_file(self, path: str, dest: str | Path = ".", *, progress: Progress = "auto") -> Path:
+        """Write one file to disk, as `download` does; it appears there whole or not at all.
+
+        Without a manifest's checksum it is read in one stream, which is not gone on with by a later run.
 
         Parameters
         ----------
@@ -247,6 +249,8 @@ class Result(ResultBase):
             One of `paths`.
         dest
             The directory to write below; `path` is kept, so that no two files of a result collide.
+        progress
+            As for `download`.
 
         Returns
         -------
@@ -257,15 +261,14 @@ class Result(ResultBase):
         ------
         UnsafePathError
             If it would be written outside `dest`.
+        DiskFullError
+            If there is less space than is needed.
         FileExistsError
             If a directory is in its place, or a file in that of a directory.
         ReadError
             If it cannot be read.
         """
-        relative = self._relative(path)
-        target = target_below(Path(dest), relative)
-        self._blocking(self.fs._reader.download(relative, target))  # noqa: SLF001 - its own filesystem
-        return target
+        return self._blocking(_download_file(self, path, Path(dest), progress))
 
     def _blocking(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self.fs.loop)
@@ -334,14 +337,11 @@ class AsyncResult(ResultBase):
         overwrite: bool = True,
     ) -> list[Path]:
         """Write files to disk; as `Result.download`. To cancel the task ends it, and the next call goes on with it."""
-        return await _download(self, dest, pattern, progress, overwrite)
+        return await _download(self, dest, self._pattern(pattern), progress, overwrite)
 
-    async def download_file(self, path: str, dest: str | Path = ".") -> Path:
+    async def download_file(self, path: str, dest: str | Path = ".", *, progress: Progress = "auto") -> Path:
         """Write one file to disk; as `Result.download_file`."""
-        relative = self._relative(path)
-        target = await asyncio.to_thread(target_below, Path(dest), relative)
-        await self.fs._reader.download(relative, target)  # noqa: SLF001 - its own filesystem
-        return target
+        return await _download_file(self, path, Path(dest), progress)
 
     @property
     def blocking(self) -> Result:
@@ -352,11 +352,22 @@ class AsyncResult(ResultBase):
 
 
 async def _download(
-    result: ResultBase, dest: str | Path, pattern: str | None, progress: Progress, overwrite: bool
+    result: ResultBase, dest: str | Path, pattern: str | None, progress: Progress, overwrite: bool = True
 ) -> list[Path]:
-    from wildcast._downloading import Bar, Download
+    from wildcast._downloading import Download
 
-    relative = None if pattern is None else result._relative(pattern)  # noqa: SLF001 - of this module's classes
-    with Bar(result.metadata.request_id, progress) as bar:
+    with DownloadBar(result.metadata.request_id, progress) as bar:
         download = Download(result.fs._reader, bar, overwrite=overwrite)  # noqa: SLF001 - its own filesystem
-        return await download.run(Path(dest), relative)
+        return await download.run(Path(dest), pattern)
+
+
+async def _download_file(result: ResultBase, path: str, dest: Path, progress: Progress) -> Path:
+    relative, reader = result._relative(path), result.fs._reader  # noqa: SLF001 - of this module's classes
+    target = await asyncio.to_thread(target_below, dest, relative)
+    listing = await reader.known_listing()
+    expected = None if listing is None else listing.expected(relative)
+    if expected is None or expected.crc is None:
+        await reader.download(relative, target)
+    else:
+        await _download(result, dest, relative, progress)
+    return target

@@ -7,9 +7,11 @@ from html import escape
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from wildcast._absent import missing
 from wildcast._api import Api, listed_files
-from wildcast._errors import DatasetError, MissingFileError, shown
+from wildcast._errors import DatasetError, MissingFileError
 from wildcast._execution_source import source_of
+from wildcast._listing import is_below
 from wildcast._paths import url_of
 from wildcast._retry import Retry
 from wildcast._sources import UrlSource
@@ -94,7 +96,7 @@ class ResultBase:
     @property
     def paths(self) -> tuple[str, ...]:
         """Every file's path relative to the result, as `download`, `fs` and `mapper` take it."""
-        return tuple(self._relative(file.path) for file in self.files)
+        return tuple(file.path.removeprefix(f"{self.metadata.request_id}/") for file in self.files)
 
     @property
     def signed_url(self) -> str | None:
@@ -129,15 +131,13 @@ class ResultBase:
 
     def mapper(self, path: str = "") -> "FSMap":
         """Map the keys below `path`, such as those of a zarr store, to their bytes."""
-        from fsspec.mapping import FSMap
-
-        return FSMap(self._relative(path.strip("/")), self.fs)
+        return self.fs.get_mapper(self._in_fs(path))
 
     def store(self, path: str = "") -> "FsspecStore":
         """Return the zarr store at `path` for zarr itself, to be read: ``zarr.open_group(result.store("a.zarr"))``."""
         from zarr.storage import FsspecStore
 
-        return FsspecStore(self.fs, read_only=True, path=self._relative(path.strip("/")))
+        return FsspecStore(self.fs, read_only=True, path=self._in_fs(path))
 
     def url(self, path: str = "") -> str:
         """Return the URL ``wildcast://<name>/<path>`` of a file or directory, which holds no secret.
@@ -172,14 +172,29 @@ class ResultBase:
             raise ValueError("The API serves these files itself: there is no signed URL; leave `signed` out.")
         return {"signed_url": self.signed_url, **filled}
 
+    def _is_there(self, relative: str) -> bool:
+        """Whether a file, a directory or a dataset is there, as far as they are known."""
+        if any(dataset.path == relative for dataset in self.datasets):
+            return True
+        return any(is_below(path, relative) for path in self.paths)
+
     def _check_there(self, relative: str) -> None:
         """Raise `MissingFileError` if neither a file nor a directory is there, as far as the files are known."""
-        paths = self.paths
-        if paths and relative not in paths and not any(path.startswith(f"{relative}/") for path in paths):
-            raise MissingFileError(f"There is no {shown(relative)} in this result; its `paths` say what there is.")
+        if self.paths and not self._is_there(relative):
+            raise missing(relative)
 
     def _relative(self, path: str) -> str:
-        return path.removeprefix(f"{self.metadata.request_id}/")
+        """Return a path relative to the result, whether it begins with the execution, as those of `files`, or not."""
+        name, is_pattern = self.metadata.request_id, "*" in path or "?" in path
+        if not is_below(path, name) or self._is_there(name if is_pattern else path):
+            return path
+        return path[len(name) + 1 :]
+
+    def _pattern(self, pattern: str | None) -> str | None:
+        return None if pattern is None else self._relative(pattern)
+
+    def _in_fs(self, path: str) -> str:
+        return self.fs.path_of(self._relative(path.strip("/")))
 
     def _dataset(self, name: str | None) -> Dataset:
         if name is None:
@@ -191,8 +206,8 @@ class ResultBase:
             return found[0]
         if not self.datasets:
             raise DatasetError(
-                f"{self.metadata.request_id} has neither a zarr store nor a netCDF file to open; its `paths` say what "
-                "there is."
+                f"{self.metadata.request_id} has neither a zarr store nor a netCDF file to open; "
+                f"{MissingFileError.advice}."
             )
         there = ", ".join(repr(dataset.path) for dataset in self.datasets)
         wanted = "a dataset" if name is None else repr(name)

@@ -43,5 +43,8 @@ class SignedFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no t
         self._details, self._fetch = details, fetch
         super().__init__(fs, path, mode, block_size, size=details["size"], **options)
 
+    def __dask_tokenize__(self) -> tuple[str, str, str, int]:
+        return type(self).__name__, self.fs.fsid, self.path, self.size
+
     def _fetch_range(self, start: int, end: int) -> bytes:
         return self._fetch(start, end)

@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from wildcast._absent import missing
 from wildcast._errors import (
     AccessRefusedError,
     ApiError,
     ExecutionError,
-    MissingFileError,
     OriginRefusedError,
     RangeNotSatisfiableError,
     ReadError,
@@ -242,12 +242,12 @@ def _failure(
     status = response.status
     answered = f"{_where(link)} answered {status} for {shown(path)}"
     if status == MISSING:
-        return MissingFileError(f"There is no {shown(path)} in this result.")
+        return missing(path)
     if status in (_REFUSES if said is None else _API_REFUSES):
         return _refusal(path, status, link, said)
     if status == NOT_SATISFIABLE and ranged:
         # Without the words that zarr takes for an empty object: nothing says how long this one should be.
-        return RangeNotSatisfiableError(f"{answered}: it ends before the part that was asked for.")
+        return RangeNotSatisfiableError(f"{answered}: it ends before the part that was asked for; open it again.")
     if status in _TRANSIENT or status in _SERVER_ERRORS:
         wait = parse_retry_after(response.headers.get("Retry-After"))
         return StoreUnavailableError(f"{answered}{f': {said}' if said else ''}; try again later.", wait)
@@ -255,7 +255,11 @@ def _failure(
         return TransferBrokenError(
             f"{_where(link)} redirects {shown(path)} elsewhere; a login page or proxy may be in between."
         )
-    return ReadError(f"{answered}: {said}" if said else f"{answered}, which no reader can use.")
+    return ReadError(
+        f"{answered}: {said}"
+        if said
+        else f"{answered}, which no reader can use; something else may answer in its place."
+    )
 
 
 def _check_plain(response: aiohttp.ClientResponse, path: str) -> None:

@@ -17,6 +17,7 @@ def login_command(invocation: Invocation, token_stdin: bool) -> None:
     The token is asked for, or read from standard input; a server that wants none gets an empty one. Both are kept where
     only you can read them, once the server has answered.
     """
+    from wildcast._address import is_same
     from wildcast._config import save_login
     from wildcast._endpoint import URL_VARIABLE, Endpoint
 
@@ -30,7 +31,7 @@ def login_command(invocation: Invocation, token_stdin: bool) -> None:
         {"server": url, "has_token": bool(token), "config": str(path)},
         f"Logged in to {url}{'' if token else ' without a token'}; kept in {path}.",
     )
-    if os.environ.get(URL_VARIABLE, url).rstrip("/") != url:
+    if not is_same(os.environ.get(URL_VARIABLE) or url, url):
         invocation.output.note(f"{URL_VARIABLE} is set, and comes before what is kept.")
 
 

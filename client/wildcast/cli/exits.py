@@ -11,6 +11,7 @@ from wildcast._errors import (
     InvalidPatternError,
     InvalidUrlError,
     MissingFileError,
+    NotAFileError,
     NotAuthorizedError,
     PendingFileError,
     ReadError,
@@ -73,6 +74,7 @@ _ADVICE = {
         "log in with `wildcast login`, or give another token in WILDCAST_TOKEN with this server in WILDCAST_URL"
     ),
     MissingFileError.advice: "`wildcast ls` lists what there is",
+    NotAFileError.advice: "`wildcast ls` lists what is in it, `wildcast get` downloads it",
     ServerUnavailableError.after_submission: "look at `wildcast list` before you submit it again",
 }
 """What the client advises in the words of Python, in those of the command line."""

@@ -41,7 +41,7 @@ def ls_command(invocation: Invocation, execution: str, path: str, long: bool, re
 
 
 def _entries(result: "Result", path: str, *, recursive: bool) -> list[dict[str, Any]]:
-    below = path.strip("/").removeprefix(f"{result.metadata.request_id}/")
+    below = result._in_fs(path)  # noqa: SLF001 - of this distribution
     if not recursive:
         return list(result.fs.ls(below, detail=True))
     found = list(result.fs.find(below, detail=True).values())
@@ -86,7 +86,7 @@ def cat_command(invocation: Invocation, execution: str, path: str) -> None:
     It is printed as it is; --json is about errors alone.
     """
     with invocation.result(execution) as result:
-        invocation.output.data(_blocks(result, path.removeprefix(f"{result.metadata.request_id}/")))
+        invocation.output.data(_blocks(result, result._in_fs(path)))  # noqa: SLF001 - of this distribution
 
 
 def _blocks(result: "Result", path: str) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from typing import Any
 from wildcast.cli.invocation import refuse
 from wildcast.cli.pairs import split_pair
 
-_ORDER = ("choice", "null", "boolean", "integer", "number", "date", "date-time", "object", "string", "array")
+_ORDER = ("choice", "null", "integer", "number", "boolean", "date", "date-time", "object", "string", "array")
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 

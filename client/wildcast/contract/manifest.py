@@ -51,7 +51,7 @@ class FileRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     crc64nvme: str
     """Checksum over the whole object, base64 of eight big-endian bytes, as S3 writes it."""
     etag: str
-    """As the store returned it, quotes included; empty where it has none."""
+    """As the store returned it, quotes included; empty where it has none, or one that a copy would not have."""
     content_type: str
 
 

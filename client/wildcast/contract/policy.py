@@ -88,10 +88,6 @@ class Policy:
         mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
         return (mapped or address) in ipaddress.IPv4Network(self.ip, strict=False)
 
-    def permits(self, url: str, *, now: float, ip: str | None = None) -> bool:
-        """Whether `url` may be read at `now` by a client at `ip`."""
-        return self.is_current(now) and self.admits(ip) and resource_matches(self.resource, url)
-
 
 def _check_resource(resource: str) -> None:
     if not resource:
@@ -347,11 +343,6 @@ def _end(policy: Policy | None, expires: str) -> datetime | None:
     if _EPOCH.fullmatch(expires) and int(expires) <= _MAX_EPOCH:
         return datetime.fromtimestamp(int(expires), UTC)
     return None
-
-
-def strip_signature(url: str) -> str:
-    """Return `url` without its query and fragment, where every CDN keeps its signatures: safe to log."""
-    return re.split(r"[?#]", url, maxsplit=1)[0]
 
 
 def shorten_signature(url: str) -> str:

@@ -4,11 +4,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from wildcast.contract.manifest import Manifest, encode_manifest
+from wildcast.contract.manifest import FileRow, Manifest, encode_manifest
 from wildcast.contract.naming import MANIFEST_PATH
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.errors import UploadFailedError
-from wildcast_server.publish.manifests import rows_of
 from wildcast_server.publish.output import check_name, prepare
 from wildcast_server.publish.published import Clock, Published
 from wildcast_server.publish.scan import PARTIAL_MANIFEST
@@ -40,10 +39,10 @@ def publish_in_place(
     """
     check_name(name)
     output = prepare(directory)
-    rows = rows_of(digest_files(output.files))
+    files = digest_files(output.files)
     output.check_unchanged()
     manifest = Manifest.of(
-        rows,
+        [FileRow(file.path, file.size, file.crc64nvme, "", file.content_type) for file in files],
         execution=name,
         attempt=attempt,
         created_at=clock(),

@@ -32,9 +32,16 @@ def read_manifest(store: ObjectStore, prefix: str) -> Manifest:
         raise ManifestError(f"{store.uri}/{key}: {error}") from error
 
 
-def rows_of(files: Iterable[StoredFile]) -> list[FileRow]:
-    """Return the manifest's rows of what was written."""
-    return [FileRow(file.path, file.size, file.crc64nvme, file.etag or "", file.content_type) for file in files]
+def rows_of(files: Iterable[StoredFile], store: ObjectStore) -> list[FileRow]:
+    """Return the manifest's rows of what was written to `store`.
+
+    Of a store on disk without ETags: there they tell a file's inode and time, which a copy of it does not keep, as one
+    that was restored from a backup.
+    """
+    return [
+        FileRow(file.path, file.size, file.crc64nvme, "" if store.is_on_disk else file.etag or "", file.content_type)
+        for file in files
+    ]
 
 
 def commit(store: ObjectStore, prefix: str, manifest: Manifest) -> None:

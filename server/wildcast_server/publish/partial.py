@@ -103,6 +103,7 @@ def write_partial(store: ObjectStore, prefix: str, manifest: Manifest) -> None:
 class About:
     """Of what a list is."""
 
+    store: ObjectStore
     execution: str
     attempt: int
     clock: Clock
@@ -116,7 +117,7 @@ class About:
     ) -> Manifest:
         """Make the list of these files."""
         return Manifest.of(
-            rows_of(files),
+            rows_of(files, self.store),
             execution=self.execution,
             attempt=self.attempt,
             created_at=self.clock(),

@@ -57,7 +57,7 @@ class Publishing:
         self._begun = Begun()
         self._sent = Sent(means.observe() if means.observe is not None else None)
         self._lock = RLock()
-        about = About(execution=wanted.name, attempt=wanted.attempt, clock=means.clock)
+        about = About(store=means.store, execution=wanted.name, attempt=wanted.attempt, clock=means.clock)
         self._partial = Partial(
             means.store, means.gentle, wanted.directory, about, lambda: (self.prefix, self._acknowledged)
         )

@@ -92,9 +92,16 @@ def _compare(store: ObjectStore, prefix: str, files: Sequence[StoredFile], budge
 
 
 def is_intact(store: ObjectStore, prefix: str, manifest: Manifest) -> bool:
-    """Whether a listing shows every object of a committed publication with its size and ETag."""
+    """Whether a listing shows every object of a committed publication with its size and ETag.
+
+    One whose ETag the manifest does not tell is read back.
+    """
     listed = {info.key: info for info in store.list(prefix)}
-    return all(is_listed(listed.get(join_key(prefix, row.path)), row.size, row.etag) for row in manifest.rows)
+    keys = [join_key(prefix, row.path) for row in manifest.rows]
+    rows = list(zip(keys, manifest.rows, strict=True))
+    return all(is_listed(listed.get(key), row.size, row.etag) for key, row in rows) and all(
+        row.etag or _reads_as(store, key, row.size, row.crc64nvme) for key, row in rows
+    )
 
 
 def is_listed(info: ObjectInfo | None, size: int, etag: str | None) -> bool:
@@ -113,10 +120,14 @@ def _checksum(store: ObjectStore, file: StoredFile) -> Verification | None:
     if kept is not None:
         return "crc64nvme" if kept == file.crc64nvme else None
     # Some ETags look like an MD5 and are none (SSE-KMS), so nothing is proved before the bytes were read.
+    return "read-back" if _reads_as(store, file.key, file.size, file.crc64nvme) else None
+
+
+def _reads_as(store: ObjectStore, key: str, size: int, crc64nvme: str) -> bool:
     try:
-        return "read-back" if read_back(store, file.key, file.size) == file.crc64nvme else None
+        return read_back(store, key, size) == crc64nvme
     except (NotFoundError, RangeNotSatisfiableError):
-        return None
+        return False
 
 
 def _cost(file: StoredFile) -> Cost:

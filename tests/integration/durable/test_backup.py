@@ -12,12 +12,14 @@ import pytest
 from tests.databases import Postgres
 from tests.integration.durable.conftest import Site, kill
 
+import wildcast
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast_server.errors import UnknownExecutionError
 from wildcast_server.publish import read_manifest
 from wildcast_server.store.checksums import crc64nvme_of
 from wildcast_server.wiring.fork_server import ForkServer
 from wildcast_server.wiring.publishing import build_store
+from wildcast_server.wiring.stack import ApiAlone, EdgeAlone
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "operating.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -46,7 +48,8 @@ class Place:
 
     def start(self) -> Site:
         store = (self.root / "wildcast-data" / "objects").as_uri()
-        site = Site(self.root, self.url, self._forks, "wildcast-data", {"object_storage.store": store})
+        ports = {"api.port": 0, "edge.port": 0}
+        site = Site(self.root, self.url, self._forks, "wildcast-data", {"object_storage.store": store, **ports})
         self.open.append(site)
         return site
 
@@ -91,6 +94,8 @@ def test_what_was_backed_up_goes_on_after_a_restore(place: Place) -> None:
     worker = site.start()
     done = site.submit("computes", files=3)
     site.ended(done)
+    large = site.submit("writes_large")
+    assert site.ended(large).status is Status.COMPLETED
     running = site.submit("computes", seconds=2, files=2)
     site.started(running)
     waiting = site.submit("computes", files=1)
@@ -116,3 +121,18 @@ def test_what_was_backed_up_goes_on_after_a_restore(place: Place) -> None:
     assert len(restored.starts(done)) == 1
     with pytest.raises(UnknownExecutionError):
         restored.records.get(after)
+    check_readable(restored, large, place.root / "downloads")
+
+
+def check_readable(site: Site, execution_id: str, directory: Path) -> None:
+    """Read a result through the edge, by ranges and in parts."""
+    with (
+        EdgeAlone(site.settings) as edge,
+        ApiAlone(site.settings, edge_url=edge.edge_url) as api,
+        wildcast.Client(api.api_url) as client,
+    ):
+        result = client.get(execution_id).result()
+        with result.open_dataset("data.nc") as dataset:
+            assert float(dataset["t"].sum()) == sum(range(500_000))
+        result.download(directory, "large.bin", progress=False)
+    assert (directory / "large.bin").read_bytes() == bytes(range(256)) * 80_000

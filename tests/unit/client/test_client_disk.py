@@ -82,7 +82,8 @@ def test_what_fails_in_a_thread_fails_for_its_caller():
 CHILD = """
 import asyncio, pathlib, sys, threading
 import wildcast
-from wildcast._downloading import Bar, Download
+from wildcast._downloading import Download
+from wildcast._progress import DownloadBar
 
 fs, dest = wildcast.SignedFileSystem({url!r}), {dest!r}
 seen = set()
@@ -93,7 +94,7 @@ def notice(event, arguments):
 
 async def main():
     sys.addaudithook(notice)
-    await Download(fs._reader, Bar("x", False)).run(pathlib.Path(dest), None)
+    await Download(fs._reader, DownloadBar("x", False)).run(pathlib.Path(dest), None)
     await fs._reader.download("big.bin", pathlib.Path(dest) / "copy")
 
 asyncio.run(main())

@@ -179,10 +179,11 @@ def test_a_bar_counts_bytes(result, tmp_path, capsys):
 
 CHILD = """
 import sys, wildcast
-from wildcast._downloading import Bar, Download
+from wildcast._downloading import Download
+from wildcast._progress import DownloadBar
 import asyncio, pathlib
 fs = wildcast.SignedFileSystem({url!r})
-asyncio.run(Download(fs._reader, Bar("x", False)).run(pathlib.Path({dest!r}), None))
+asyncio.run(Download(fs._reader, DownloadBar("x", False)).run(pathlib.Path({dest!r}), None))
 """
 
 
@@ -221,6 +222,23 @@ def test_a_killed_download_is_gone_on_with(result, server, tmp_path):
 
 def journal_size(directory):
     return sum(path.stat().st_size for path in directory.glob("*.parts")) // 12
+
+
+def test_one_file_is_gone_on_with_as_well(result, server, tmp_path, monkeypatch):
+    """`download_file` brings the parts that are missing, and nothing where the file is there."""
+    monkeypatch.setattr("wildcast._downloading.connections", lambda: 1)
+    last = f"bytes={2 * PART}-"
+    server.cdn.fault = lambda _, request: (
+        Response("no", 400) if request.headers.get("range", "").startswith(last) else None
+    )
+    with pytest.raises(wildcast.ReadError):
+        result.download_file("big.bin", tmp_path)
+    server.cdn.fault = None
+    asked = server.cdn.asked("big.bin")
+    for _ in range(2):
+        assert result.download_file("big.bin", tmp_path) == tmp_path / "big.bin"
+    assert files_below(tmp_path) == {"big.bin": BIG}
+    assert server.cdn.asked("big.bin") == asked + 1
 
 
 def test_a_part_that_was_damaged_meanwhile_is_fetched_again(result, server, tmp_path):

@@ -379,6 +379,18 @@ def test_the_token_does_not_depend_on_the_signature(cdn):
     assert one.__dask_tokenize__() == other.__dask_tokenize__()
 
 
+def test_a_mappings_token_does_not_depend_on_the_signature(cdn):
+    """Nor on what was read through it, nor does a copy in another process have another."""
+    tokenize = pytest.importorskip("dask.base").tokenize
+    cdn.publish(**{"s.zarr/a.bin": BODY})
+    cdn.accepted = {"aa", "bb"}
+    one, other = (wildcast.create_cloudfront_mapper(cdn.signed(signature=text), "s.zarr") for text in ("aa", "bb"))
+    assert other["a.bin"] == BODY
+    mappings = [one, other, pickle.loads(pickle.dumps(other)), other.fs.get_mapper("s.zarr")]  # noqa: S301 - our own
+    assert len({tokenize(mapping) for mapping in mappings}) == 1
+    assert tokenize(one) != tokenize(wildcast.create_cloudfront_mapper(cdn.signed(signature="aa"), "t.zarr"))
+
+
 def test_no_signature_in_what_is_shown(cdn):
     """Neither repr, token, JSON nor an error holds the signature."""
     fs = cdn.fs()

@@ -69,6 +69,28 @@ def test_a_netcdf_file_opens_in_two_requests(publish, server):
     assert len(server.cdn.requests) == 2
 
 
+@pytest.mark.parametrize("version", [1, 2, 5])
+@pytest.mark.parametrize("opened", ["open_dataset", "open_datatree"])
+def test_a_classic_netcdf_file_is_named(server, version, opened):
+    """It is none of HDF5's, and the sentence says what reads it."""
+    server.cdn.publish(**{"m.nc": b"CDF" + bytes([version]) + bytes(100)})
+    with pytest.raises(wildcast.DatasetError, match=r"classic .* scipy or netCDF4"):
+        getattr(server.result(), opened)()
+
+
+@pytest.mark.parametrize("name", ["m.zarr", "m.nc"])
+def test_dask_knows_a_dataset_again(publish, server, name):
+    """Its tasks have the same names after something was read, after a renewal, and when it is opened again."""
+    pytest.importorskip("dask")
+    names, result = set(), publish({name: member(0)})
+    for each in (result, result, server.result()):
+        opened = each.open_dataset(chunks={"x": 3})
+        names.add(opened["t"].data.name)
+        opened["t"].load()
+        each._source.renew(each._source.current())
+    assert len(names) == 1
+
+
 @pytest.mark.parametrize("name", ["tree.zarr", "tree.nc"])
 def test_a_tree_opens_with_all_groups(publish, name):
     """Groups come with their own variables, from zarr and from netCDF."""
@@ -235,6 +257,8 @@ def test_signatures_are_asked_for(server):
         {"path": "a.nc", "expires_in": 60, "ip": "192.0.2.1", "kind": "url"},
         {"expires_in": 60, "kind": "cookies"},
     ]
+    assert [result.sign(path) for path in ("", "/", server.id)] == ["u"] * 3
+    assert asked[2:] == [{"kind": "url"}] * 3
 
 
 def test_a_server_that_signs_nothing_still_gives_a_files_url(server):

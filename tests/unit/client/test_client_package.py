@@ -2,10 +2,12 @@
 
 import inspect
 import pickle
+import re
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,7 @@ EXPORTED = [
     "ResultChangedError",
     "ResultsExpiredError",
     "ResultsPendingError",
+    "Retry",
     "ServerBusyError",
     "ServerUnavailableError",
     "SignedFileSystem",
@@ -122,6 +125,13 @@ def test_importing_the_package_is_quick():
     """The import takes well under 150 ms, by the median of several."""
     code = "import time; t = time.perf_counter(); import wildcast; print(time.perf_counter() - t)"
     assert statistics.median(float(python(code).stdout) for _ in range(5)) < 0.15
+
+
+def test_the_help_that_the_document_names_draws_the_tree():
+    """In a fresh interpreter, as it stands there."""
+    document = (Path(__file__).parents[3] / "docs" / "client.md").read_text()
+    (call,) = re.findall(r"`(help\(.*?\))`", document)
+    assert "├── ApiError" in python(f"import wildcast; {call}").stdout
 
 
 def test_every_error_is_drawn_in_the_tree():

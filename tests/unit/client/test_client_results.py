@@ -1,11 +1,13 @@
 """Results: their datasets, files and downloads, from the CDN and from the API."""
 
+import asyncio
 import pickle
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from starlette.responses import JSONResponse, Response
 
 import wildcast
@@ -48,6 +50,27 @@ def publish_datasets(server, tmp_path, zarr_format=2):
     dataset().to_netcdf(with_filter / "a.nc", engine="h5netcdf")
     files = [path for path in with_filter.rglob("*") if path.is_file()]
     server.cdn.publish(**{path.relative_to(with_filter).as_posix(): path.read_bytes() for path in files})
+
+
+def test_a_directory_of_the_executions_name_has_datasets_of_its_own(server, tmp_path):
+    """Each opens by the path by which it is listed, and so do mappers, stores, files and downloads."""
+    inner = f"{server.id}/r.zarr"
+    for path, number in (("r.zarr", 0), (inner, 1)):
+        xr.Dataset({"t": ("x", np.full(6, number))}).to_zarr(tmp_path / "out" / path, zarr_format=2)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    objects = {path.relative_to(tmp_path / "out").as_posix(): path.read_bytes() for path in files}
+    server.cdn.publish(**objects)
+    result = server.result()
+    opened = result.open_datasets()
+    assert {path: int(data["t"].max()) for path, data in opened.items()} == {"r.zarr": 0, inner: 1}
+    for path, number in (("r.zarr", 0), (inner, 1), (f"{server.id}/{inner}", 1)):
+        assert int(xr.open_zarr(result.mapper(path), chunks=None)["t"].max()) == number
+        assert int(zarr.open_array(result.store(f"{path}/t"), mode="r")[0]) == number
+        url = f"{result.url(path)}/t"
+        assert int(zarr.open_array(url, storage_options=result.storage_options(signed=True), mode="r")[0]) == number
+    (written,) = result.download(tmp_path / "down", f"{inner}/t/0")
+    assert written.read_bytes() == objects[f"{inner}/t/0"]
+    assert result.download(tmp_path / "down", f"{server.id}/**/0") == [written]
 
 
 @pytest.mark.parametrize("storage_type", ["s3", "server"])
@@ -173,6 +196,42 @@ def test_what_is_no_error_of_the_api_is_not_repeated(server, body):
         str(error) == f"{server.url} refused 'a.nc' (400): it gives no reason; open the result again, with a token "
         "that may read it."
     )
+
+
+def test_a_client_says_how_often_its_results_are_read(server):
+    """And how long a connection may stay silent; on both faces."""
+    retry = wildcast.Retry(attempts=2, base=0.001, cap=0.002)
+    server.cdn.publish(**{"a.bin": b"1"})
+    server.cdn.fault = lambda path, _: Response("no", 503) if path == "a.bin" else None
+    with wildcast.Client(server.url, read_timeout=7, read_retry=retry) as client:
+        result = client.submit("wf").result()
+    with pytest.raises(wildcast.StoreUnavailableError):
+        result.fs.cat_file("a.bin")
+    assert server.cdn.asked("a.bin") == 2
+
+    async def awaited():
+        async with wildcast.AsyncClient(server.url, read_timeout=7, read_retry=retry) as client:
+            return await (await client.submit("wf")).result()
+
+    expected = {"timeout": 7.0, "retry": retry, "fill_missing": False}
+    assert result._reading == asyncio.run(awaited())._reading == expected
+    with pytest.raises(ValueError, match="read_timeout=60"):
+        wildcast.Client(server.url, read_timeout="soon")
+
+
+@pytest.mark.parametrize(("path", "error"), [("b", wildcast.MissingFileError), ("d", wildcast.NotAFileError)])
+def test_what_is_no_file_is_an_error_that_says_what_to_do(server, path, error):
+    """Whether the manifest or the CDN tells."""
+    server.cdn.publish(**{"d/f": b"1"})
+    result = server.result()
+    with pytest.raises(error, match=error.advice):
+        result.fs.cat_file(path)
+    for ask in (lambda: result.download("d", "typo"), lambda: result.sign("typo"), lambda: result.fs.get("typo*", "d")):
+        with pytest.raises(wildcast.MissingFileError, match="its `paths` say what there is"):
+            ask()
+    server.cdn.objects.clear()
+    with pytest.raises(wildcast.MissingFileError, match="its `paths` say what there is"):
+        server.cdn.fs().cat_file("d/f")
 
 
 def test_a_servers_sentence_is_one_short_line(server):

@@ -1,11 +1,13 @@
 """Which version of a file is right, and who has refused: what the manifest and the answers' heads tell."""
 
 import pytest
+from msgspec import structs
 from starlette.responses import Response
 
 import wildcast
 from wildcast._listing import Listing, version_of
-from wildcast.contract.manifest import FileRow
+from wildcast._parts import PART
+from wildcast.contract.manifest import FileRow, decode_manifest, encode_manifest
 from wildcast.contract.naming import MANIFEST_PATH
 
 BODY = bytes(range(256)) * 10
@@ -55,6 +57,67 @@ def test_a_whole_file_is_known_by_its_checksum(cdn, etag):
     cdn.fault = answer(OTHER, etag)
     with pytest.raises(wildcast.StaleObjectError, match="checksum"):
         cdn.fs().cat_file("a.bin")
+
+
+def relabel(cdn, etag):
+    """Write into the manifest the ETags of a store that the objects are not in any more."""
+    manifest = decode_manifest(cdn.objects[MANIFEST_PATH])
+    rows = tuple(structs.replace(row, etag=etag.format(row.size)) for row in manifest.rows)
+    cdn.objects[MANIFEST_PATH] = encode_manifest(structs.replace(manifest, rows=rows))
+
+
+@pytest.mark.parametrize("etag", ["", '"264031-6612ae5056f36-{:x}"'], ids=["none", "of an inode"])
+def test_a_part_whose_etag_the_manifest_does_not_tell_is_held_to_the_first(cdn, etag):
+    """What was restored has other inodes: its parts are read, until the file is replaced."""
+    cdn.publish(**{"a.bin": BODY})
+    relabel(cdn, etag)
+    fs = cdn.fs()
+    assert fs.cat_file("a.bin", 10, 20) == BODY[10:20]
+    opened = fs.open("a.bin", block_size=1000)
+    assert opened.read(10) == BODY[:10]
+    cdn.objects["a.bin"] = OTHER
+    with pytest.raises(wildcast.StaleObjectError, match="replaced"):
+        fs.cat_file("a.bin", 10, 20)
+    with pytest.raises(wildcast.StaleObjectError, match="replaced"):
+        opened.read()
+
+
+def test_a_file_that_is_replaced_between_opening_and_reading_is_another(cdn):
+    """It keeps the ETag that it had when it was opened, also where the manifest tells none."""
+    cdn.publish(**{"a.bin": BODY})
+    relabel(cdn, "")
+    opened = cdn.fs().open("a.bin", block_size=1000)
+    cdn.objects["a.bin"] = OTHER
+    with pytest.raises(wildcast.StaleObjectError, match="replaced"):
+        opened.read(10)
+
+
+def test_a_large_file_is_known_by_its_checksum(server, tmp_path):
+    """It arrives in parts, also from a store that was copied and has other ETags."""
+    body = BODY * (2 * PART // len(BODY) + 1)
+    server.cdn.publish(**{"a.bin": body})
+    relabel(server.cdn, '"of-another-store"')
+    server.result().download(tmp_path, "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == body
+
+
+def test_parts_of_two_versions_make_no_file(server, tmp_path, monkeypatch):
+    """Once a part has come with the manifest's ETag, one of another ETag is asked for again."""
+    body = BODY * (2 * PART // len(BODY) + 1)
+    server.cdn.publish(**{"a.bin": body})
+    stale, asked = answer(body[::-1], '"another"', "a.bin"), []
+
+    def fault(path, request):
+        if path != "a.bin":
+            return None
+        asked.append(request.headers["range"])
+        return stale(path, request) if len(asked) > 1 and asked.count(asked[-1]) == 1 else None
+
+    server.cdn.fault = fault
+    monkeypatch.setattr("wildcast._downloading.connections", lambda: 1)
+    server.result().download(tmp_path, "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == body
+    assert len(asked) > len(set(asked))
 
 
 def test_a_stale_copy_that_passes_is_read_again(cdn):

@@ -11,7 +11,7 @@ import pytest
 import wildcast
 from wildcast._api import Api
 from wildcast._execution_view import described
-from wildcast._progress import ProgressBar, is_watched
+from wildcast._progress import DownloadBar, ProgressBar, is_watched
 from wildcast.cli.describing import status_text
 from wildcast.contract.status import ExecutionStatus as Status
 from wildcast.contract.wire import StatusAnswer
@@ -134,6 +134,10 @@ def test_a_bar_is_drawn_in_a_notebook(notebook, monkeypatch):
     assert is_watched()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        for name in [name for name in sys.modules if name.startswith("tqdm.a")]:
+            monkeypatch.delitem(sys.modules, name)
+        with DownloadBar("f", "auto") as bar:
+            bar.begin(10)
         for name in [name for name in sys.modules if name.startswith("tqdm.a")]:
             monkeypatch.delitem(sys.modules, name)
         with ProgressBar("wf", "auto") as bar:

@@ -40,6 +40,10 @@ class FaultyStore(ObjectStore):
     def etags_are_md5(self) -> bool:
         return self.md5
 
+    @property
+    def is_on_disk(self) -> bool:
+        return self.inner.is_on_disk
+
     def get(self, key: str, byte_range: ObjectRange | None = None) -> bytes:
         self.reads.append(key)
         return self.inner.get(key, byte_range)

@@ -30,7 +30,7 @@ def _assert_whole(store: ObjectStore, published: Published, contents: dict[str, 
     manifest = read_manifest(store, prefix)
     assert manifest == published.manifest
     assert {row.path: row.etag for row in manifest.rows} == {
-        path: store.head(f"{prefix}/{path}").etag for path in contents
+        path: "" if store.is_on_disk else store.head(f"{prefix}/{path}").etag for path in contents
     }
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -161,6 +162,22 @@ def test_a_damaged_publication_is_not_taken_for_the_same(watched: Any, publisher
     publisher(watched).publish(root, "run")
     watched.delete("outputs/run/data/a")
     assert publisher(watched).publish(root, "run").publication.prefix == "outputs/run-2"
+
+
+def test_a_restored_publication_is_the_same(
+    tmp_path: Path, faulty: Any, publisher: MakePublisher, directory: Directory
+):
+    """On disk an ETag tells the inode, so the manifest has none; the same files again are found by their checksums."""
+    store = faulty(open_store((tmp_path / "store").as_uri()))
+    root = directory(SMALL)
+    first = publisher(store.inner).publish(root, "run")
+    assert {row.etag for row in first.manifest.rows} == {""}
+    (tmp_path / "store" / "outputs").rename(tmp_path / "backup")
+    shutil.copytree(tmp_path / "backup", tmp_path / "store" / "outputs")
+    assert publisher(store).publish(root, "run").publication == first.publication
+    assert store.written == []
+    (tmp_path / "store" / "outputs" / "run" / "data" / "a").write_bytes(b"?")
+    assert publisher(store).publish(root, "run").publication.prefix == "outputs/run-2"
 
 
 def test_a_damaged_manifest_is_left_alone(watched: Any, publisher: MakePublisher, directory: Directory):

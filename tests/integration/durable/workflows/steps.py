@@ -32,6 +32,17 @@ def computes(context: RunContext, seconds: float = 0.0, files: int = 1) -> None:
 
 
 @workflow
+def writes_large(context: RunContext) -> None:
+    """Writes a file of 20 MB, and a netCDF file that is read by ranges."""
+    import numpy as np
+    import xarray as xr
+
+    (context.output_directory / "large.bin").write_bytes(bytes(range(256)) * 80_000)
+    data = xr.Dataset({"t": ("x", np.arange(500_000.0))})
+    data.to_netcdf(context.output_directory / "data.nc", engine="h5netcdf")
+
+
+@workflow
 def stubborn(context: RunContext, leave: bool = False) -> None:
     """Ignores every request to end until a file says it; what it starts does so, too, in a session of its own if told.
 

@@ -53,6 +53,15 @@ def test_an_empty_token_is_not_tried_with_another_one(log_in, api, monkeypatch):
     assert [seen.headers.get("authorization") for seen in api.seen] == [None, None]
 
 
+@pytest.mark.parametrize(("variable", "noted"), [("", False), ("HTTP://Localhost:8000/", False), ("http://b", True)])
+def test_a_variable_that_comes_before_is_noted(log_in, api, monkeypatch, variable, noted):
+    """If it is set, and to another server, however that is spelled."""
+    monkeypatch.setenv("WILDCAST_URL", variable.replace("Localhost:8000", api.url.rpartition("/")[2]))
+    done = log_in()
+    assert done.code == 0
+    assert ("comes before" in done.err) is noted
+
+
 def test_nothing_is_kept_if_the_server_does_not_answer(log_in, api, home):
     """The address may be wrong."""
     api.stop()

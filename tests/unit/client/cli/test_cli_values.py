@@ -54,6 +54,15 @@ def test_values_are_read_by_the_schema(text, value):
     Many.Parameters.model_validate({"source": "x", **found})
 
 
+@pytest.mark.parametrize(("text", "value"), [("1", 1), ("0", 0), ("1.5", 1.5), ("true", True), ("no", False)])
+def test_a_figure_is_a_number_where_one_may_be(text, value):
+    """Also where a word for yes or no may be as well; where a number may not, it is such a word."""
+    kinds = [{"type": kind} for kind in ("boolean", "integer", "number")]
+    found = read_parameters([f"n={text}"], {"properties": {"n": {"anyOf": kinds}}})["n"]
+    assert (found, type(found)) == (value, type(value))
+    assert read_parameters([f"n={int(value)}"], {"properties": {"n": {"type": "boolean"}}})["n"] is bool(int(value))
+
+
 def test_a_list_may_be_given_item_by_item():
     """As pairs of one name, in their order."""
     assert read("levels=1", "source=x", "levels=2") == {"levels": [1, 2], "source": "x"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import pickle
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -256,6 +257,23 @@ def api(tmp_path) -> Iterator[Server]:
     server = Server(tmp_path)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def sent(client) -> Iterator[Callable[[Any], Any]]:
+    """Give what another process gets of a client or an execution that is sent to it."""
+    opened, runner = [], client._runner if isinstance(client, Blocking) else None
+
+    def send(what: Any) -> Any:
+        pickled = pickle.dumps(what if runner is None else what._target)
+        assert TOKEN.encode() not in pickled
+        copy = pickle.loads(pickled)  # noqa: S301 - our own bytes
+        opened.append(copy._api if runner is None else Blocking(copy._api, runner))
+        return copy if runner is None else Blocking(copy, runner)
+
+    yield send
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture(params=["sync", "async"])
