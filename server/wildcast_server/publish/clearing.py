@@ -1,21 +1,32 @@
 """Remove what was begun below a prefix and is not to be published there."""
 
+import logging
+from collections.abc import Sequence
+
 from wildcast.contract.manifest import Manifest
 from wildcast_server.publish.claim import claim_key
+from wildcast_server.publish.own import Own
 from wildcast_server.publish.partial import partial_key, write_partial
 from wildcast_server.publish.resume import sweep
 from wildcast_server.store.base import ObjectStore
 from wildcast_server.transfer.budget import Budget
 from wildcast_server.transfer.pool import for_each
 
+_log = logging.getLogger(__name__)
 
-def clear(store: ObjectStore, prefix: str, budget: Budget, sign: Manifest | None) -> bool:
-    """Remove every object and every unfinished upload below `prefix`, but for a claim.
+_NAMED = 3
+"""Keys that a line of the log names; it counts the others."""
+
+
+def clear(store: ObjectStore, own: Own, budget: Budget, sign: Manifest | None) -> bool:
+    """Remove every object and every unfinished upload of a publication, but for a claim.
 
     Parameters
     ----------
-    store, prefix
+    store
         Where.
+    own
+        What is the publication's.
     budget
         Bounds the requests in flight.
     sign
@@ -26,12 +37,26 @@ def clear(store: ObjectStore, prefix: str, budget: Budget, sign: Manifest | None
     -------
     Whether the sign stays.
     """
-    sweep(store, prefix)
-    keys = {info.key for info in store.list(prefix)} - {claim_key(prefix)}
+    prefix = own.prefix
+    sweep(store, prefix, own.has_begun)
+    keys = {info.key for info in store.list(prefix) if own.has(info.key, info.size)} - {claim_key(prefix)}
     stays = sign is not None and partial_key(prefix) in keys
     if sign is not None and stays:
         # First: what is about to go is not shown any more.
         write_partial(store, prefix, sign)
         keys.remove(partial_key(prefix))
-    for_each(store.delete, sorted(keys), budget)
+    delete(store, prefix, sorted(keys), budget)
     return stays
+
+
+def delete(store: ObjectStore, prefix: str, keys: Sequence[str], budget: Budget) -> None:
+    """Delete what was begun below `prefix` and is no part of a publication; the log says what."""
+    for_each(store.delete, keys, budget)
+    if keys:
+        _log.info("%s: deleted what was begun there and is not published: %s", prefix, some_of(keys))
+
+
+def some_of(keys: Sequence[str]) -> str:
+    """Return the first few keys, and how many more there are."""
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return f"{', '.join(keys[:_NAMED])}{more}"
