@@ -4,7 +4,10 @@ import logging
 from collections.abc import Sequence
 
 from wildcast.contract.manifest import Manifest
+from wildcast.contract.naming import PARTIAL_PATH, join_key
+from wildcast_server.errors import NotFoundError
 from wildcast_server.publish.claim import claim_key
+from wildcast_server.publish.manifests import manifest_key, read_manifest
 from wildcast_server.publish.own import Own
 from wildcast_server.publish.partial import partial_key, write_partial
 from wildcast_server.publish.resume import sweep
@@ -60,3 +63,38 @@ def some_of(keys: Sequence[str]) -> str:
     """Return the first few keys, and how many more there are."""
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return f"{', '.join(keys[:_NAMED])}{more}"
+
+
+def remove_publication(store: ObjectStore, prefix: str, budget: Budget, *, committed: bool) -> bool:
+    """Remove the publication at `prefix`; return whether there was anything to remove.
+
+    What its manifest lists is deleted, and the manifest last: who is killed in between leaves it for the next to go on.
+
+    Parameters
+    ----------
+    budget
+        Bounds the requests in flight.
+    committed
+        Whether there was a manifest. Without one now, all that it listed has gone already, and what else there is
+        belongs to others. If there never was one, everything is what the execution had begun to store.
+
+    Raises
+    ------
+    StoreError
+        If the store does not do it.
+    ManifestError
+        If the manifest cannot be read; then nothing is removed.
+    """
+    try:
+        manifest = read_manifest(store, prefix)
+    except NotFoundError:
+        if committed:
+            return False
+        sweep(store, prefix)
+        keys = [info.key for info in store.list(prefix)]
+        for_each(store.delete, keys, budget)
+        return bool(keys)
+    for_each(store.delete, [join_key(prefix, row.path) for row in manifest.rows], budget)
+    for key in (claim_key(prefix), join_key(prefix, PARTIAL_PATH), manifest_key(prefix)):
+        store.delete(key)
+    return True

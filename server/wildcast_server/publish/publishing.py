@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as WaitedTooLongError
 from contextlib import AbstractContextManager
+from itertools import takewhile
 from pathlib import Path
 from threading import RLock
 
@@ -20,7 +21,7 @@ from wildcast_server.errors import (
 )
 from wildcast_server.failpoints import reached
 from wildcast_server.publish.claim import claim_key
-from wildcast_server.publish.clearing import clear, delete, some_of
+from wildcast_server.publish.clearing import clear, delete, remove_publication, some_of
 from wildcast_server.publish.ledgers import Acknowledged, remove
 from wildcast_server.publish.listing import list_known
 from wildcast_server.publish.live import LiveUploads
@@ -240,17 +241,28 @@ class Publishing:
             acknowledged.remove()
         remove(self.streamed)
 
-    def _clear_earlier(self) -> None:
-        """Remove what was left at the places before this one, unless it was committed there."""
+    def _clear_earlier(self, chosen: str) -> None:
+        """Remove what earlier attempts left at the places before this one."""
         if self._wanted.owner is not None:
             # Those may be somebody else's.
             return
-        for prefix in self._place.earlier:
+        for prefix in takewhile(lambda place: place != chosen, self._place.earlier):
             try:
-                if not self._place.is_published(prefix):
-                    self._clear(prefix, Acknowledged(self._means.ledgers.uploaded(prefix)), for_good=True)
-            except StoreError as error:
+                self._clear_place(prefix, Acknowledged(self._means.ledgers.uploaded(prefix)))
+            except (StoreError, ManifestError) as error:
                 _log.warning("what an earlier attempt left below %s stays there: %s", prefix, error)
+
+    def _clear_place(self, prefix: str, acknowledged: Acknowledged) -> None:
+        """Remove what was left below `prefix`; what an earlier attempt committed there was never told to anybody."""
+        try:
+            committed = read_manifest(self._means.store, prefix)
+        except NotFoundError:
+            self._clear(prefix, acknowledged, for_good=True)
+            return
+        if committed.attempt < self._wanted.attempt:
+            remove_publication(self._means.store, prefix, self._means.transfer.budget, committed=True)
+            acknowledged.remove()
+            _log.info("%s removed: attempt %d was published there and never recorded", prefix, committed.attempt)
 
     def _has_streamed(self) -> bool:
         return self.streamed is not None and self.streamed.exists()
@@ -290,7 +302,7 @@ class Publishing:
         seconds = self._means.stopwatch() - began
         # Before the ledger goes: while it is there, whoever comes after a kill knows that something may be left.
         self._place.release()
-        self._clear_earlier()
+        self._clear_earlier(place)
         self._forget()
         speed = manifest.bytes / seconds if seconds > 0 else 0.0
         return Published.of(manifest, place, upload=Upload(seconds=seconds, bytes_per_second=speed))
@@ -333,7 +345,7 @@ class Publishing:
         if acknowledged.is_on_disk:
             # Whoever committed it was killed before all was tidied up.
             self._place.release_left(prefix)
-            self._clear_earlier()
+            self._clear_earlier(prefix)
             acknowledged.remove()
             remove(self.streamed)
         return Published.of(manifest, prefix)

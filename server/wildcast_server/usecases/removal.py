@@ -8,20 +8,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from wildcast.contract.manifest import ManifestError
-from wildcast.contract.naming import PARTIAL_PATH, join_key
+from wildcast.contract.naming import join_key
 from wildcast.contract.wire import StorageType
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.domain.outbox import Removal
-from wildcast_server.errors import NotFoundError, StoreError, UnknownExecutionError
-from wildcast_server.publish import read_manifest
-from wildcast_server.publish.claim import claim_key
+from wildcast_server.errors import StoreError, UnknownExecutionError
+from wildcast_server.publish.clearing import remove_publication
 from wildcast_server.publish.ledgers import Ledgers, remove
-from wildcast_server.publish.manifests import manifest_key
-from wildcast_server.publish.resume import sweep
 from wildcast_server.records import Records
 from wildcast_server.store import ObjectStore
 from wildcast_server.transfer.budget import Budget
-from wildcast_server.transfer.pool import for_each
 from wildcast_server.usecases.computed import Marks
 from wildcast_server.usecases.directories import remove_directory
 
@@ -141,7 +137,7 @@ class Remove:
         store = self.stores.get(removal.storage_type)
         if store is None:
             raise RemovalRefusedError("object storage is off, and it lies there")
-        remove_publication(store, removal.prefix, committed=removal.committed)
+        remove_publication(store, removal.prefix, Budget(REQUESTS, REQUESTS), committed=removal.committed)
         self._forget_ledgers(removal.prefix, removal.attempt)
         base = removal.prefix[: -len(removal.name)]
         self._remove_others(store, removal, base)
@@ -171,7 +167,7 @@ class Remove:
 
     def _remove_place(self, store: ObjectStore, removal: Removal, base: str, place: int) -> bool:
         prefix = base + removal.execution_id + ("" if place == 1 else f"-{place}")
-        was_there = remove_publication(store, prefix, committed=False)
+        was_there = remove_publication(store, prefix, Budget(REQUESTS, REQUESTS), committed=False)
         self._forget_ledgers(prefix, removal.attempt)
         return was_there
 
@@ -187,38 +183,6 @@ class Remove:
         remove(self.ledgers.uploaded(prefix))
         for number in range(1, attempt + 1):
             remove(self.ledgers.streamed(prefix, number))
-
-
-def remove_publication(store: ObjectStore, prefix: str, *, committed: bool) -> bool:
-    """Remove the publication at `prefix`; return whether there was anything to remove.
-
-    Parameters
-    ----------
-    committed
-        Whether there was a manifest. Without one now, all that it listed has gone already, and what else there is
-        belongs to others. If there never was one, everything is what the execution had begun to store.
-
-    Raises
-    ------
-    StoreError
-        If the store does not do it.
-    ManifestError
-        If the manifest cannot be read; then nothing is removed.
-    """
-    budget = Budget(REQUESTS, REQUESTS)
-    try:
-        manifest = read_manifest(store, prefix)
-    except NotFoundError:
-        if committed:
-            return False
-        sweep(store, prefix)
-        keys = [info.key for info in store.list(prefix)]
-        for_each(store.delete, keys, budget)
-        return bool(keys)
-    for_each(store.delete, [join_key(prefix, row.path) for row in manifest.rows], budget)
-    for key in (claim_key(prefix), join_key(prefix, PARTIAL_PATH), manifest_key(prefix)):
-        store.delete(key)
-    return True
 
 
 def pause_after(tries: int) -> timedelta:
