@@ -113,7 +113,7 @@ def _removals_here(tables: Tables, site: str | None) -> list[Task]:
 
 
 def _removal_of(task: Task) -> Removal:
-    return Removal(**asdict(task.what), id=task.id, tries=task.tries)
+    return Removal(**asdict(task.what), id=task.id, requested_at=task.created_at, tries=task.tries)
 
 
 def _may_expire(execution: Execution) -> bool:

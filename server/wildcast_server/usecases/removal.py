@@ -37,7 +37,8 @@ MOST_TRIES_TO_FORGET = 20
 """How often a CDN is asked; that takes some days."""
 
 AFTERWARDS = timedelta(minutes=10)
-"""When what had begun to be stored is removed once more: requests that were in flight may be repeated for minutes."""
+"""How long after it was asked for, what had begun to be stored is removed for the last time: requests that were in
+flight then may be repeated for minutes, and succeed when the store is back."""
 
 AHEAD = 100
 """How many places behind the last known one are looked at."""
@@ -72,6 +73,8 @@ class Remove:
     forget
         Lets a CDN forget all keys that begin with the first argument; the second one is the same where a removal is
         repeated, and another for each removal.
+    afterwards
+        As `AFTERWARDS`.
     ahead
         How long before it is due something is done.
     batch
@@ -85,6 +88,7 @@ class Remove:
     prefix: str = ""
     ledgers: Ledgers = field(default_factory=lambda: Ledgers(None, ""))
     forget: Callable[[str, str], None] = lambda _beginning, _reference: None
+    afterwards: timedelta = AFTERWARDS
     ahead: timedelta = timedelta()
     batch: int = BATCH
     clock: Callable[[], datetime] = utc_now
@@ -109,8 +113,8 @@ class Remove:
             self.records.removal_failed(removal.id, str(error), again)
             logger.warning("%s (%s) could not be removed: %s", removal.name, removal.reason, error)
             return False
-        if removal.prefix is not None and not removal.committed and removal.tries == 1:
-            again = self.clock() + AFTERWARDS
+        again = removal.requested_at + self.afterwards
+        if removal.prefix is not None and not removal.committed and self.clock() < again:
             self.records.removal_failed(removal.id, "looked at once more, for what was on its way to the store", again)
             return True
         self.records.removed(removal.id)

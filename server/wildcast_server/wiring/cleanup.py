@@ -18,7 +18,7 @@ from wildcast_server.store.invalidation import Invalidation
 from wildcast_server.usecases.expiry import Expire
 from wildcast_server.usecases.maintenance import Pass
 from wildcast_server.usecases.pruning import JOBS_KEPT, Prune
-from wildcast_server.usecases.removal import LEASE_SECONDS, LONGEST_PAUSE, Remove
+from wildcast_server.usecases.removal import AFTERWARDS, LEASE_SECONDS, LONGEST_PAUSE, Remove
 from wildcast_server.usecases.sweeping import Orphan, Sweep
 from wildcast_server.usecases.webhooks import Deliver, outgoing_of
 from wildcast_server.wiring.database import database_url, ensure_database, open_records
@@ -78,6 +78,7 @@ def life_cycle(settings: Settings, records: Records, jobs: JobQueue, store: Obje
             prefix=prefix,
             ledgers=Ledgers(transfers, "" if store is None else store.uri),
             forget=_forgetting(settings),
+            afterwards=max(AFTERWARDS, timedelta(seconds=2 * settings.object_storage.retry_deadline)),
         ),
         sweep=Sweep(
             records=records,
@@ -94,7 +95,7 @@ def cleanup(settings: Settings, *, dry_run: bool, say: Callable[[str], object]) 
     """Let expire, remove, sweep and forget all that is due, also what would be tried later; say what.
 
     A service may run meanwhile. What has expired now is forgotten by a later run, and what had begun to be stored is
-    removed again by it.
+    removed again by it, ten minutes after its end.
 
     Parameters
     ----------

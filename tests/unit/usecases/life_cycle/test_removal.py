@@ -11,7 +11,7 @@ from wildcast_server.errors import NetworkError, SlowDownError
 from wildcast_server.records import Effects
 from wildcast_server.usecases.directories import remove_directory
 from wildcast_server.usecases.outcome import as_record
-from wildcast_server.usecases.removal import LEASE_SECONDS, LONGEST_PAUSE, Remove, pause_after
+from wildcast_server.usecases.removal import AFTERWARDS, LEASE_SECONDS, LONGEST_PAUSE, Remove, pause_after
 
 DELETED = "deleted"
 
@@ -366,3 +366,26 @@ def test_pauses_grow_up_to_six_hours() -> None:
     """Half a minute, a minute, and so on; a store that is away for a week is not asked all the time."""
     assert [pause_after(tries).total_seconds() for tries in (1, 2, 3)] == [30, 60, 120]
     assert pause_after(100) == LONGEST_PAUSE
+
+
+def test_what_the_store_takes_after_an_outage_is_removed_as_well(world, monkeypatch) -> None:
+    """However often a removal had failed: requests that were in flight may succeed when the store is back."""
+    execution = world.running()
+    world.store.put(f"outputs/{execution.id}/half.bin", b"half")
+    listed = world.store.list
+
+    def away(_prefix: str = ""):
+        raise NetworkError("the store does not answer")
+
+    monkeypatch.setattr(world.store, "list", away)
+    world.end(execution, ExecutionStatus.CANCELLED)
+    world.remove()
+    monkeypatch.setattr(world.store, "list", listed)
+    world.clock.pass_by(pause_after(1).total_seconds())
+    assert world.remove() == 1
+    world.store.put(f"outputs/{execution.id}/late.bin", b"late")
+
+    world.clock.pass_by(AFTERWARDS.total_seconds())
+    assert world.remove() == 1
+    assert world.objects() == []
+    assert world.records.open_removals(site="00000001", limit=9) == []
