@@ -17,6 +17,9 @@ from wildcast_server.transfer.pool import for_each
 
 _log = logging.getLogger(__name__)
 
+REQUESTS = 16
+"""Deletions at a time of what was published: publishing needs the store more than this does."""
+
 _NAMED = 3
 """Keys that a line of the log names; it counts the others."""
 
@@ -92,9 +95,9 @@ def remove_publication(store: ObjectStore, prefix: str, budget: Budget, *, commi
             return False
         sweep(store, prefix)
         keys = [info.key for info in store.list(prefix)]
-        for_each(store.delete, keys, budget)
+        for_each(store.delete, keys, budget, most=REQUESTS)
         return bool(keys)
-    for_each(store.delete, [join_key(prefix, row.path) for row in manifest.rows], budget)
+    for_each(store.delete, [join_key(prefix, row.path) for row in manifest.rows], budget, most=REQUESTS)
     for key in (claim_key(prefix), join_key(prefix, PARTIAL_PATH), manifest_key(prefix)):
         store.delete(key)
     return True

@@ -13,7 +13,7 @@ from wildcast.contract.wire import StorageType
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.domain.outbox import Removal
 from wildcast_server.errors import StoreError, UnknownExecutionError
-from wildcast_server.publish.clearing import remove_publication
+from wildcast_server.publish.clearing import REQUESTS, remove_publication
 from wildcast_server.publish.ledgers import Ledgers, remove
 from wildcast_server.records import Records
 from wildcast_server.store import ObjectStore
@@ -27,8 +27,6 @@ LEASE_SECONDS = 3600.0
 """How long nobody else takes up a removal; doing one twice only costs requests."""
 
 BATCH = 20
-REQUESTS = 16
-"""Deletions at a time: publishing needs the store more than this does."""
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=6)
@@ -73,6 +71,8 @@ class Remove:
     forget
         Lets a CDN forget all keys that begin with the first argument; the second one is the same where a removal is
         repeated, and another for each removal.
+    budget
+        Bounds the requests in flight.
     afterwards
         As `AFTERWARDS`.
     ahead
@@ -88,6 +88,7 @@ class Remove:
     prefix: str = ""
     ledgers: Ledgers = field(default_factory=lambda: Ledgers(None, ""))
     forget: Callable[[str, str], None] = lambda _beginning, _reference: None
+    budget: Budget = field(default_factory=lambda: Budget(REQUESTS, REQUESTS))
     afterwards: timedelta = AFTERWARDS
     ahead: timedelta = timedelta()
     batch: int = BATCH
@@ -141,7 +142,7 @@ class Remove:
         store = self.stores.get(removal.storage_type)
         if store is None:
             raise RemovalRefusedError("object storage is off, and it lies there")
-        remove_publication(store, removal.prefix, Budget(REQUESTS, REQUESTS), committed=removal.committed)
+        remove_publication(store, removal.prefix, self.budget, committed=removal.committed)
         self._forget_ledgers(removal.prefix, removal.attempt)
         base = removal.prefix[: -len(removal.name)]
         self._remove_others(store, removal, base)
@@ -171,7 +172,7 @@ class Remove:
 
     def _remove_place(self, store: ObjectStore, removal: Removal, base: str, place: int) -> bool:
         prefix = base + removal.execution_id + ("" if place == 1 else f"-{place}")
-        was_there = remove_publication(store, prefix, Budget(REQUESTS, REQUESTS), committed=False)
+        was_there = remove_publication(store, prefix, self.budget, committed=False)
         self._forget_ledgers(prefix, removal.attempt)
         return was_there
 

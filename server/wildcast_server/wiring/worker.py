@@ -32,7 +32,7 @@ from wildcast_server.wiring.database import database_url, ensure_database, open_
 from wildcast_server.wiring.exposition import WRITE_SECONDS, Exposed
 from wildcast_server.wiring.identity import take_slot
 from wildcast_server.wiring.outputs import begin_of, ending_of
-from wildcast_server.wiring.publishing import build_store
+from wildcast_server.wiring.publishing import build_store, build_transfer
 from wildcast_server.wiring.workflows import build_runner, seconds_for, survey_workflows
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,8 @@ class Worker:
         names = {COMPUTE: COMPUTE, PUBLISH: publish_queue(self._identity.site)}
         self._queues = [names[queue] for queue in queues]
         store = build_store(settings) if settings.object_storage.enabled else None
-        means = self._means(store)
+        self._transfer = None if store is None else build_transfer(settings, store, runs_workflows=COMPUTE in queues)
+        means = self._means()
         self._handlers = {queue: self._handler(queue, means) for queue in queues}
         if self._runner is not None:
             opening.callback(self._runner.close)
@@ -126,11 +127,11 @@ class Worker:
         self._stop.wait()
         self._end()
 
-    def _means(self, store: ObjectStore | None) -> Means:
+    def _means(self) -> Means:
         return Means(
             records=self._records,
             jobs=self._jobs,
-            begin=begin_of(self._settings, store, self._metrics),
+            begin=begin_of(self._settings, self._transfer, self._metrics),
             output_root=self._settings.output_dir,
             identity=self._identity,
             ending=ending_of(self._settings),
@@ -182,7 +183,7 @@ class Worker:
             Pass("reconcile", Reconcile(records, jobs, ending_of(settings), settings.workflows.max_attempts), 30.0),
             Pass("dead sites", DeadSites(records, jobs, self._heartbeats), beat),
             Pass("metrics", lambda: Exposed.of(settings).write(self._identity.id, self._metrics), WRITE_SECONDS),
-            *life_cycle(settings, records, jobs, store, self._identity.site).passes,
+            *life_cycle(settings, records, jobs, store, self._identity.site, self._transfer).passes,
         ]
 
     def _end(self) -> NoReturn:
