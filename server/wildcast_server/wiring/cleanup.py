@@ -98,7 +98,7 @@ def life_cycle(
             after_seconds=settings.results.orphans_after_seconds,
             prefix=prefix,
         ),
-        prune=Prune(records=records, jobs=jobs, keep_records_seconds=settings.results.keep_records_seconds),
+        prune=Prune(records=records, jobs=jobs, keep_records_seconds=settings.results.keep_records_seconds, site=site),
     )
 
 
