@@ -180,8 +180,7 @@ class Remove:
         if not remove_directory(self.output_root / removal.name):
             logger.warning("%s stays: there is more in it than was published", self.output_root / removal.name)
         self._forget_ledgers(join_key(self.prefix, removal.name), removal.attempt)
-        if removal.reason != RETRIED:
-            Marks(self.output_root).remove(removal.execution_id)
+        Marks(self.output_root).remove(removal.name)
 
     def _forget_ledgers(self, prefix: str, attempt: int) -> None:
         """Remove the ledgers of a publication, which only this machine's are here."""

@@ -165,7 +165,9 @@ def test_what_a_retry_has_left_behind_is_removed_and_not_what_it_writes(world) -
     world.store.put(f"outputs/{failed.id}/old.bin", b"old")
     world.store.put(f"outputs/{failed.id}-2/new.bin", b"new")
     world.write(world.outputs / f"{failed.id}-2")
-    (world.outputs / f".{failed.id}.computed").write_text("{}")
+    for name in (failed.id, f"{failed.id}-2"):
+        (world.outputs / f".{name}.computed").write_text("{}")
+        (world.outputs / f".{name}.1.taken").write_text("1")
     removals = world.ending.removals(failed, "retried")
     world.records.change(
         failed.id,
@@ -182,7 +184,10 @@ def test_what_a_retry_has_left_behind_is_removed_and_not_what_it_writes(world) -
     assert world.objects() == [f"outputs/{failed.id}-2/new.bin"]
     assert not (world.outputs / failed.id).exists()
     assert (world.outputs / f"{failed.id}-2" / "a.txt").exists()
-    assert (world.outputs / f".{failed.id}.computed").exists()
+    assert sorted(path.name for path in world.outputs.glob(".*")) == [
+        f".{failed.id}-2.1.taken",
+        f".{failed.id}-2.computed",
+    ]
 
 
 def test_what_somebody_works_on_is_not_removed(world) -> None:
