@@ -22,6 +22,7 @@ from wildcast_server.usecases.drain import Drain
 from wildcast_server.usecases.maintenance import Maintenance, Pass
 from wildcast_server.usecases.means import Means
 from wildcast_server.usecases.patience import Patience
+from wildcast_server.usecases.publication import Kept
 from wildcast_server.usecases.publish_output import PublishOutput
 from wildcast_server.usecases.queues import COMPUTE, PUBLISH, publish_queue
 from wildcast_server.usecases.reconcile import DeadSites, Reconcile
@@ -106,6 +107,7 @@ class Worker:
         self._queues = [names[queue] for queue in queues]
         store = build_store(settings) if settings.object_storage.enabled else None
         self._transfer = None if store is None else build_transfer(settings, store, runs_workflows=COMPUTE in queues)
+        self._kept = Kept() if PUBLISH in queues else Kept(most=0)
         means = self._means()
         self._handlers = {queue: self._handler(queue, means) for queue in queues}
         if self._runner is not None:
@@ -138,6 +140,7 @@ class Worker:
             watch=self._watch,
             drain=self._drain,
             patiently=Patience(self._drain),
+            kept=self._kept,
         )
 
     def _handler(self, queue: str, means: Means) -> JobHandler:
@@ -182,6 +185,7 @@ class Worker:
             Pass("strays", Strays(jobs, self._engine, self._identity.id), 5.0),
             Pass("reconcile", Reconcile(records, jobs, ending_of(settings), settings.workflows.max_attempts), 30.0),
             Pass("dead sites", DeadSites(records, jobs, self._heartbeats), beat),
+            Pass("kept", lambda: self._kept.close_taken(records.get), 30.0),
             Pass("metrics", lambda: Exposed.of(settings).write(self._identity.id, self._metrics), WRITE_SECONDS),
             *life_cycle(settings, records, jobs, store, self._identity.site, self._transfer).passes,
         ]
