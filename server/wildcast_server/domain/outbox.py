@@ -69,5 +69,6 @@ class Removal(NewRemoval):
     """A removal that is due, claimed for a while by who was given it."""
 
     id: int
+    requested_at: datetime
     tries: int
     """With the one that it was claimed for."""

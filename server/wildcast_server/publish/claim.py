@@ -18,6 +18,14 @@ def claim_key(prefix: str) -> str:
     return join_key(prefix, CLAIM_PATH)
 
 
+def holder(store: ObjectStore, prefix: str) -> bytes | None:
+    """Return what the claim on `prefix` says of its owner; None if there is none."""
+    try:
+        return store.get(claim_key(prefix))
+    except NotFoundError:
+        return None
+
+
 @dataclass(frozen=True)
 class Claim:
     """The right to write below a prefix, until it is released; `take` makes it."""
@@ -43,10 +51,7 @@ class Claim:
     @classmethod
     def held(cls, store: ObjectStore, prefix: str, owner: str) -> "Claim | None":
         """Return the claim on `prefix` if `owner` has it."""
-        try:
-            return cls(store, prefix) if store.get(claim_key(prefix)) == owner.encode() else None
-        except NotFoundError:
-            return None
+        return cls(store, prefix) if holder(store, prefix) == owner.encode() else None
 
     def release(self) -> None:
         """Give the prefix free; if the store fails, the claim stays, and a warning says so."""

@@ -1,6 +1,7 @@
 """Choose the prefix of a publication: the first that is free."""
 
 import time
+from collections.abc import Callable
 
 from wildcast.contract.naming import join_key
 from wildcast_server.errors import NotFoundError
@@ -50,10 +51,26 @@ class Place:
         """The places before the chosen one, those that were never looked at among them."""
         return [*map(self._prefix, range(1, self._first)), *self.occupied]
 
-    def look(self) -> bool:
-        """Look at one prefix more; whether it is free, and chosen."""
+    def look(self, may_be_taken: Callable[[], bool] = lambda: True) -> bool:
+        """Look at one prefix more; whether it is free, and chosen.
+
+        Parameters
+        ----------
+        may_be_taken
+            Whether what else lies there allows it. It is asked before the prefix is claimed: a claim says to whoever
+            comes after a kill that all is ours.
+        """
         prefix = self.next
-        if self.is_published(prefix) or not self._take(prefix):
+        if self.is_published(prefix):
+            self.occupied.append(prefix)
+            return False
+        if not may_be_taken():
+            self.occupied.append(prefix)
+            # Somebody may have published there since we looked.
+            if not self.is_published(prefix):
+                self.passed_over.add(prefix)
+            return False
+        if not self._take(prefix):
             self.occupied.append(prefix)
             return False
         self.chosen = prefix

@@ -124,6 +124,10 @@ class Publisher:
         under the prefix, from a publication that never came to its end, is deleted. The manifest is the commit mark:
         it is written last, after all that, and where it is missing nothing is published.
 
+        Where there is an owner, only what the ledgers know, or what lies under a claim that this owner had left, is
+        gone on with, deleted or aborted. Objects of others stay, and the next prefix is used; if they come while it is
+        published, it fails.
+
         Parameters
         ----------
         directory

@@ -5,26 +5,34 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as WaitedTooLongError
 from contextlib import AbstractContextManager
+from itertools import takewhile
 from pathlib import Path
 from threading import RLock
 
 from wildcast.contract.manifest import Manifest, ManifestError
 from wildcast.contract.naming import join_key
 from wildcast.contract.wire import Upload
-from wildcast_server.errors import NetworkError, NotFoundError, StoreError, VerificationFailedError
+from wildcast_server.errors import (
+    NetworkError,
+    NotFoundError,
+    PublicationError,
+    StoreError,
+    VerificationFailedError,
+)
 from wildcast_server.failpoints import reached
 from wildcast_server.publish.claim import claim_key
-from wildcast_server.publish.clearing import clear
+from wildcast_server.publish.clearing import clear, delete, remove_publication, some_of
 from wildcast_server.publish.ledgers import Acknowledged, remove
 from wildcast_server.publish.listing import list_known
 from wildcast_server.publish.live import LiveUploads
 from wildcast_server.publish.manifests import commit, read_manifest
 from wildcast_server.publish.means import Means, Wanted
 from wildcast_server.publish.output import Output, prepare
+from wildcast_server.publish.own import Below, Own, look_below
 from wildcast_server.publish.partial import About, Partial, was_shown, was_shown_before
 from wildcast_server.publish.place import Place
 from wildcast_server.publish.published import Published
-from wildcast_server.publish.resume import Begun, find_held, is_anything_below, sweep
+from wildcast_server.publish.resume import Begun, find_held, sweep
 from wildcast_server.publish.same import is_same
 from wildcast_server.publish.seen import changed_since_seen
 from wildcast_server.publish.streamed import check_place, find_streamed
@@ -55,6 +63,8 @@ class Publishing:
         self._place = Place(means.store, means.prefix, wanted.name, wanted.owner, wanted.first)
         self._acknowledged = Acknowledged(None)
         self._begun = Begun()
+        self._is_alone = wanted.owner is None
+        self._has_sent = False
         self._sent = Sent(means.observe() if means.observe is not None else None)
         self._lock = RLock()
         about = About(store=means.store, execution=wanted.name, attempt=wanted.attempt, clock=means.clock)
@@ -167,12 +177,20 @@ class Publishing:
         means, place, prefix = self._means, self._place, self._place.next
         acknowledged = Acknowledged(means.ledgers.uploaded(prefix))
         begun = self._wanted.attempt > 1 or acknowledged.is_on_disk or self._has_streamed()
-        in_doubt = not begun and (self._wanted.owner is not None or acknowledged.path is None)
-        found = self._threads.submit(is_anything_below, means.store, prefix) if in_doubt else None
-        if not place.look():
+        in_doubt = self._wanted.owner is not None or not (begun or acknowledged.path)
+        below = self._threads.submit(look_below, means.store, prefix, self._wanted.owner) if in_doubt else None
+
+        def what() -> Below:
+            return Below.NOTHING if below is None else below.result()
+
+        if not place.look(lambda: what() is not Below.FOREIGN or begun):
+            if prefix in place.passed_over:
+                _log.warning("%s holds objects of others: they stay, and another prefix is used", prefix)
             return
         try:
-            if (begun or (found is not None and found.result())) and not self._take_up(prefix, acknowledged):
+            self._is_alone = self._wanted.owner is None or what() is Below.OWN
+            self._has_sent = begun or what() is Below.OWN
+            if self._has_sent and not self._take_up(prefix, acknowledged):
                 place.pass_over()
                 self._look()
                 return
@@ -193,18 +211,28 @@ class Publishing:
             return not (wanted.may_be_seen and was_shown(store, prefix))
         if wanted.may_be_seen and was_shown_before(store, prefix, wanted.attempt):
             return False
-        swept = self._threads.submit(sweep, store, prefix)
-        rows = acknowledged.read()
-        self._begun = Begun(rows)
-        keys = [join_key(prefix, path) for path in rows]
-        list_known(store, prefix, keys, self._means.transfer.budget, self._begun.take)
+        begun = Begun(acknowledged.read(), {} if wanted.owner is None else Acknowledged(self.streamed).read())
+        own = self._own(prefix, begun)
+        swept = self._threads.submit(sweep, store, prefix, own.has_begun)
+        keys = [join_key(prefix, path) for path in begun.rows]
+        list_known(store, prefix, keys, self._means.transfer.budget, begun.take)
         swept.result()
+        if foreign := own.foreign(begun.listed.values()):
+            _log.warning("%s: others have written %s; another prefix is used", prefix, some_of(foreign))
+            return False
+        self._begun = begun
         return True
+
+    def _own(self, prefix: str, begun: Begun | None = None) -> Own:
+        """Tell what below `prefix` may be removed: where others may have chosen the name, not what they wrote."""
+        begun = begun or self._begun
+        rows = (begun.rows, begun.streamed, self._acknowledged.rows)
+        return Own(prefix, self._is_alone, rows, self._wanted.directory if self._has_sent else None)
 
     def _clear(self, prefix: str, acknowledged: Acknowledged, *, for_good: bool = False) -> None:
         """Remove what lies below `prefix`, but for the sign that readers have looked there, unless it is `for_good`."""
         sign = None if for_good else self._about.list()
-        stays = clear(self._means.store, prefix, self._means.transfer.budget, sign)
+        stays = clear(self._means.store, self._own(prefix), self._means.transfer.budget, sign)
         # Last: while there is a ledger, the next attempt knows that something may be there.
         acknowledged.rows.clear()
         if stays:
@@ -213,17 +241,28 @@ class Publishing:
             acknowledged.remove()
         remove(self.streamed)
 
-    def _clear_earlier(self) -> None:
-        """Remove what was left at the places before this one, unless it was committed there."""
+    def _clear_earlier(self, chosen: str) -> None:
+        """Remove what earlier attempts left at the places before this one."""
         if self._wanted.owner is not None:
             # Those may be somebody else's.
             return
-        for prefix in self._place.earlier:
+        for prefix in takewhile(lambda place: place != chosen, self._place.earlier):
             try:
-                if not self._place.is_published(prefix):
-                    self._clear(prefix, Acknowledged(self._means.ledgers.uploaded(prefix)), for_good=True)
-            except StoreError as error:
+                self._clear_place(prefix, Acknowledged(self._means.ledgers.uploaded(prefix)))
+            except (StoreError, ManifestError) as error:
                 _log.warning("what an earlier attempt left below %s stays there: %s", prefix, error)
+
+    def _clear_place(self, prefix: str, acknowledged: Acknowledged) -> None:
+        """Remove what was left below `prefix`; what an earlier attempt committed there was never told to anybody."""
+        try:
+            committed = read_manifest(self._means.store, prefix)
+        except NotFoundError:
+            self._clear(prefix, acknowledged, for_good=True)
+            return
+        if committed.attempt < self._wanted.attempt:
+            remove_publication(self._means.store, prefix, self._means.transfer.budget, committed=True)
+            acknowledged.remove()
+            _log.info("%s removed: attempt %d was published there and never recorded", prefix, committed.attempt)
 
     def _has_streamed(self) -> bool:
         return self.streamed is not None and self.streamed.exists()
@@ -263,7 +302,7 @@ class Publishing:
         seconds = self._means.stopwatch() - began
         # Before the ledger goes: while it is there, whoever comes after a kill knows that something may be left.
         self._place.release()
-        self._clear_earlier()
+        self._clear_earlier(place)
         self._forget()
         speed = manifest.bytes / seconds if seconds > 0 else 0.0
         return Published.of(manifest, place, upload=Upload(seconds=seconds, bytes_per_second=speed))
@@ -306,7 +345,7 @@ class Publishing:
         if acknowledged.is_on_disk:
             # Whoever committed it was killed before all was tidied up.
             self._place.release_left(prefix)
-            self._clear_earlier()
+            self._clear_earlier(prefix)
             acknowledged.remove()
             remove(self.streamed)
         return Published.of(manifest, prefix)
@@ -331,6 +370,7 @@ class Publishing:
         stored = {row.path: row.stored(join_key(prefix, row.path)) for row in output.streamed}
         stored |= self._held(output, prefix)
         self._make_way(output, prefix)
+        self._has_sent = True
         overall = Overall(output, stored, on_progress, self._means.stopwatch)
         data, metadata = output.all_but(stored)
         for files, failpoint in ((data, "publish.data-stored"), (metadata, "publish.metadata-stored")):
@@ -368,7 +408,8 @@ class Publishing:
         unchanged = self._threads.submit(output.check_unchanged)
         # An upload whose beginning was never answered is known to the store alone.
         may_be_left = bool(output.streamed) or any(file.is_multipart for file in stored)
-        swept = self._threads.submit(sweep, means.store, prefix) if may_be_left else None
+        own = self._own(prefix)
+        swept = self._threads.submit(sweep, means.store, prefix, own.has_begun) if may_be_left else None
         try:
             verified = verify(means.store, prefix, stored, means.transfer.budget)
         except VerificationFailedError as error:
@@ -379,7 +420,12 @@ class Publishing:
         if swept is not None:
             swept.result()
         reached("publish.verified")
-        for_each(means.store.delete, verified.extra, means.transfer.budget)
+        if foreign := [key for key in verified.extra if not own.has(key)]:
+            raise PublicationError(
+                f"{prefix} holds objects that this publication did not write ({some_of(foreign)}), and they are not "
+                "removed: move them away, or choose another name"
+            )
+        delete(means.store, prefix, verified.extra, means.transfer.budget)
         reached("publish.swept")
         return self._about.list(stored, verified=verified.how, datasets=output.datasets)
 
@@ -389,7 +435,7 @@ class Publishing:
             # Who cannot be reached needs no more patience; the ledger tells the next try to sweep.
             return
         try:
-            sweep(self._means.store, self._place.chosen)
+            sweep(self._means.store, self._place.chosen, self._own(self._place.chosen).has_begun)
         except StoreError as failure:
             _log.warning("multipart uploads below %s may not have been ended: %s", self._place.chosen, failure)
 

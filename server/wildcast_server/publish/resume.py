@@ -1,16 +1,15 @@
 """Find out what the store holds of a publication that was begun before, so that it is not sent again."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from wildcast.contract.naming import join_key
 from wildcast_server.errors import AccessDeniedError, FileChangedError, NotFoundError, StoreError, UnsupportedError
 from wildcast_server.http.media_types import content_type
-from wildcast_server.publish.claim import claim_key
 from wildcast_server.publish.verify import is_listed
-from wildcast_server.store.base import ObjectInfo, ObjectStore
+from wildcast_server.store.base import ObjectInfo, ObjectStore, UnfinishedUpload
 from wildcast_server.transfer.budget import Budget
 from wildcast_server.transfer.digest import digest_files
 from wildcast_server.transfer.files import LocalFile, StoredFile
@@ -30,6 +29,8 @@ class Begun:
 
     rows: Mapping[str, LedgerRow] = field(default_factory=dict)
     """Of the ledger, by path."""
+    streamed: Mapping[str, LedgerRow] = field(default_factory=dict)
+    """Of the ledger of what a workflow streamed, by path; read only where there is an owner."""
     listed: dict[str, ObjectInfo] = field(default_factory=dict)
     """By key."""
 
@@ -38,16 +39,10 @@ class Begun:
         self.listed[info.key] = info
 
 
-def is_anything_below(store: ObjectStore, prefix: str) -> bool:
-    """Whether there is any object below `prefix`, but a claim; one request."""
-    claim = claim_key(prefix)
-    return any(info.key != claim for info in store.list(prefix))
-
-
-def sweep(store: ObjectStore, prefix: str) -> None:
-    """Abort all multipart uploads below `prefix` that nobody ended."""
+def sweep(store: ObjectStore, prefix: str, is_ours: Callable[[UnfinishedUpload], bool] = lambda _upload: True) -> None:
+    """Abort the multipart uploads below `prefix` that are ours and that nobody ended."""
     try:
-        uploads = list(store.unfinished_uploads(prefix))
+        uploads = [upload for upload in store.unfinished_uploads(prefix) if is_ours(upload)]
         for upload in uploads:
             store.abort_upload(upload)
     except (AccessDeniedError, UnsupportedError) as error:

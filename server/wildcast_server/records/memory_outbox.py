@@ -49,6 +49,13 @@ class MemoryOutbox(MemoryState):
         with self._write() as tables:
             _note(tables.removals, removal_id, next_try_at=in_utc(next_try_at), last_error=plain_text(error))
 
+    def give_up_removals(self, before: datetime, error: str, *, site: str) -> int:
+        with self._write() as tables:
+            given_up = [task.id for task in tables.removals.values() if _is_overdue(task, before, site)]
+            for removal_id in given_up:
+                _note(tables.removals, removal_id, next_try_at=None, last_error=plain_text(error))
+        return len(given_up)
+
     def due_deliveries(self, now: datetime, *, lease_seconds: float, limit: int) -> list[Delivery]:
         with self._write() as tables:
             claimed = _claim(tables.deliveries, tables.deliveries.values(), now, lease_seconds, limit)
@@ -112,8 +119,13 @@ def _removals_here(tables: Tables, site: str | None) -> list[Task]:
     return [task for task in every if isinstance(task.what, NewRemoval) and task.what.site in (None, site)]
 
 
+def _is_overdue(task: Task, before: datetime, site: str) -> bool:
+    is_elsewhere = isinstance(task.what, NewRemoval) and task.what.site not in (None, site)
+    return is_elsewhere and task.next_try_at is not None and task.next_try_at < before
+
+
 def _removal_of(task: Task) -> Removal:
-    return Removal(**asdict(task.what), id=task.id, tries=task.tries)
+    return Removal(**asdict(task.what), id=task.id, requested_at=task.created_at, tries=task.tries)
 
 
 def _may_expire(execution: Execution) -> bool:

@@ -175,6 +175,9 @@ class ObservedRecords(Records):
     def removal_failed(self, removal_id: int, error: str, next_try_at: datetime | None) -> None:
         self._records.removal_failed(removal_id, error, next_try_at)
 
+    def give_up_removals(self, before: datetime, error: str, *, site: str) -> int:
+        return self._records.give_up_removals(before, error, site=site)
+
     def due_deliveries(self, now: datetime, *, lease_seconds: float, limit: int) -> list[Delivery]:
         return self._records.due_deliveries(now, lease_seconds=lease_seconds, limit=limit)
 

@@ -55,6 +55,10 @@ class OutboxRecords(ABC):
         """Record why a removal failed, and when to try again; None gives it up."""
 
     @abstractmethod
+    def give_up_removals(self, before: datetime, error: str, *, site: str) -> int:
+        """Give up what only another site than this one can remove, and was due before that; return how much it was."""
+
+    @abstractmethod
     def due_deliveries(self, now: datetime, *, lease_seconds: float, limit: int) -> list[Delivery]:
         """Claim deliveries."""
 

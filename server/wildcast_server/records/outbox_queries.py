@@ -66,6 +66,13 @@ _PRUNABLE = (
 PRUNABLE = EXECUTION.where(_E.sequence.in_(_PRUNABLE.scalar_subquery())).order_by(_E.sequence)
 """What is expired or deleted and has nothing left to remove."""
 
+GIVE_UP_REMOVALS = (
+    update(removals)
+    .where(_R.next_try_at < bindparam("before", type_=_TIME), _R.site != bindparam("here"))
+    .values(next_try_at=None, last_error=bindparam("error"))
+)
+"""Where no site is named, anybody can do it, and the comparison is null."""
+
 DELETE_DONE_REMOVALS = delete(removals).where(_R.execution_id.in_(_IDS), ~_IS_OPEN)
 
 DELETE_EXECUTIONS = delete(executions).where(_E.id.in_(_IDS), _IS_OVER)

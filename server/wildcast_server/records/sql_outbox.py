@@ -60,6 +60,11 @@ class SqlOutbox(SqlDatabase):
     def removal_failed(self, removal_id: int, error: str, next_try_at: datetime | None) -> None:
         self._note(removals, removal_id, next_try_at=in_utc(next_try_at), last_error=plain_text(error))
 
+    def give_up_removals(self, before: datetime, error: str, *, site: str) -> int:
+        with self._write() as connection:
+            values = {"before": before, "error": plain_text(error), "here": site}
+            return connection.execute(queries.GIVE_UP_REMOVALS, values).rowcount
+
     def due_deliveries(self, now: datetime, *, lease_seconds: float, limit: int) -> list[Delivery]:
         return [delivery_of(row) for row in self._claim(deliveries, queries.due_deliveries(now, limit), lease_seconds)]
 

@@ -1,5 +1,6 @@
 """How many requests may be in flight, how many bytes they may hold, and who of several gets how much of both."""
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from threading import Condition, Lock
@@ -112,10 +113,13 @@ class Share:
         How many tasks there are; they are named by their numbers, from 0.
     costs
         What each takes; None: one request, and no bytes.
+    most
+        Requests that it may have in flight, however many the budget has.
     """
 
-    def __init__(self, budget: Budget, number: int, costs: Sequence[Cost] | None) -> None:
+    def __init__(self, budget: Budget, number: int, costs: Sequence[Cost] | None, most: int | None = None) -> None:
         self._budget, self._costs = budget, costs
+        self._most = sys.maxsize if most is None else most
         self.wide = _wide(costs or ())
         """What takes several requests."""
         everything = range(number)
@@ -127,6 +131,11 @@ class Share:
         self._is_hungry = True
         with budget.lock:
             budget.hungry += 1
+
+    @property
+    def most(self) -> int:
+        """Requests that it may have in flight now."""
+        return min(self._budget.share, self._most)
 
     def size(self, number: int) -> int:
         """Return how many bytes each request of a task holds. It needs no lock."""
@@ -164,7 +173,7 @@ class Share:
     def take_narrow(self) -> Task | None:
         """Take a task of one request if there is room for it."""
         budget = self._budget
-        if not budget.has_room or self._slots >= budget.share:
+        if not budget.has_room or self._slots >= self.most:
             return None
         try:
             number = self.narrow.popleft()
@@ -187,7 +196,7 @@ class Share:
         parts = 2 if self.narrow else 1
         entitled = min(
             cost.slots,
-            max(1, budget.share // parts) - self._wide_slots,
+            max(1, self.most // parts) - self._wide_slots,
             cost.fitting(budget.memory // parts - self._wide_bytes),
         )
         if not self._wide_slots:
@@ -196,7 +205,7 @@ class Share:
         least = 1 if not self._wide_slots else (cost.slots + 1) // 2
         if entitled < least:
             return None, False
-        free = min(budget.limit - budget.in_flight, budget.share - self._slots)
+        free = min(budget.limit - budget.in_flight, self.most - self._slots)
         got = min(entitled, free, cost.fitting(budget.memory - budget.bytes_used))
         if not budget.in_flight:
             got = max(1, got)

@@ -1,5 +1,6 @@
 """Move files from disk into a store: read once, checksum on the way, put."""
 
+import copy
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -74,6 +75,14 @@ class Transfer:
         most = MOST if max_concurrency == "auto" else max_concurrency
         limit = AutoLimit(slow_downs=lambda: store.slow_downs) if max_concurrency == "auto" else max_concurrency
         self.budget = Budget(limit, max(min((most + _PARTS_AHEAD) * part_size, MEMORY), 3 * part_size))
+        self.at_most: int | None = None
+        """Requests that one call may have in flight, where that is fewer."""
+
+    def gently(self, at_most: int) -> "Transfer":
+        """Return one that shares this one's bounds, and has no more than so many requests in flight in each call."""
+        gentle = copy.copy(self)
+        gentle.at_most = at_most
+        return gentle
 
     def expect(self, round_trip: float) -> None:
         """Take in how many seconds a small request to the store took, so that `auto` begins with a number that fits."""
@@ -126,6 +135,7 @@ class Transfer:
             stop=upload.stop,
             observed=True,
             conclude=upload.conclude if upload.begins else None,
+            most=self.at_most,
         )
         if tally:
             tally.end()

@@ -75,6 +75,7 @@ class _Run(Generic[Item, Result]):
         stop: Event,
         observed: bool,
         conclude: Conclude[Item, Result] | None,
+        most: int | None,
     ) -> None:
         self._work, self._items, self._budget = work, items, budget
         self._stop = stop
@@ -82,7 +83,7 @@ class _Run(Generic[Item, Result]):
         self.results: list[Result | None] = [None] * len(items)
         self.failure: BaseException | None = None
         self.ended = Event()
-        self._share = Share(budget, len(items), costs)
+        self._share = Share(budget, len(items), costs, most)
         self._conclude = conclude
         self._beginning = self._begun = 0
         self._pace = 0.0
@@ -307,6 +308,7 @@ def for_each(
     budget: Budget,
     *,
     cost: Callable[[Item], Cost] | None = None,
+    most: int | None = None,
 ) -> list[Result]:
     """Do `work` on every item in threads.
 
@@ -322,6 +324,8 @@ def for_each(
         Bounds what is in flight.
     cost
         What an item takes from the budget; by default one request, and no bytes.
+    most
+        Requests of these items that may be in flight, where that is fewer than the budget has.
 
     Returns
     -------
@@ -333,7 +337,7 @@ def for_each(
     def alone(item: Item, *_: object) -> Result:
         return work(item)
 
-    return for_each_granted(alone, items, budget, costs)
+    return for_each_granted(alone, items, budget, costs, most=most)
 
 
 def for_each_granted(
@@ -345,6 +349,7 @@ def for_each_granted(
     stop: Event | None = None,
     observed: bool = False,
     conclude: Conclude[Item, Result] | None = None,
+    most: int | None = None,
 ) -> list[Result]:
     """Do as `for_each` does, and tell `work` what the item was granted; it need not wait for the item's end.
 
@@ -361,10 +366,12 @@ def for_each_granted(
     conclude
         Concludes what `work` has begun; None if it never does. If it is given, `work` as a rule only begins items of
         one request, and few threads do.
+    most
+        As `for_each` has it.
     """
     if not items:
         return []
-    run = _Run(work, items, budget, costs, stop=stop or Event(), observed=observed, conclude=conclude)
+    run = _Run(work, items, budget, costs, stop=stop or Event(), observed=observed, conclude=conclude, most=most)
     has_begun = False
     try:
         run.start()

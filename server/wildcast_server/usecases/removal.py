@@ -8,20 +8,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from wildcast.contract.manifest import ManifestError
-from wildcast.contract.naming import PARTIAL_PATH, join_key
+from wildcast.contract.naming import join_key
 from wildcast.contract.wire import StorageType
 from wildcast_server.domain.execution import utc_now
 from wildcast_server.domain.outbox import Removal
-from wildcast_server.errors import NotFoundError, StoreError, UnknownExecutionError
-from wildcast_server.publish import read_manifest
-from wildcast_server.publish.claim import claim_key
+from wildcast_server.errors import StoreError, UnknownExecutionError
+from wildcast_server.publish.clearing import REQUESTS, remove_publication
 from wildcast_server.publish.ledgers import Ledgers, remove
-from wildcast_server.publish.manifests import manifest_key
-from wildcast_server.publish.resume import sweep
 from wildcast_server.records import Records
 from wildcast_server.store import ObjectStore
 from wildcast_server.transfer.budget import Budget
-from wildcast_server.transfer.pool import for_each
 from wildcast_server.usecases.computed import Marks
 from wildcast_server.usecases.directories import remove_directory
 
@@ -31,8 +27,6 @@ LEASE_SECONDS = 3600.0
 """How long nobody else takes up a removal; doing one twice only costs requests."""
 
 BATCH = 20
-REQUESTS = 16
-"""Deletions at a time: publishing needs the store more than this does."""
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=6)
@@ -41,7 +35,8 @@ MOST_TRIES_TO_FORGET = 20
 """How often a CDN is asked; that takes some days."""
 
 AFTERWARDS = timedelta(minutes=10)
-"""When what had begun to be stored is removed once more: requests that were in flight may be repeated for minutes."""
+"""How long after it was asked for, what had begun to be stored is removed for the last time: requests that were in
+flight then may be repeated for minutes, and succeed when the store is back."""
 
 AHEAD = 100
 """How many places behind the last known one are looked at."""
@@ -76,6 +71,10 @@ class Remove:
     forget
         Lets a CDN forget all keys that begin with the first argument; the second one is the same where a removal is
         repeated, and another for each removal.
+    budget
+        Bounds the requests in flight.
+    afterwards
+        As `AFTERWARDS`.
     ahead
         How long before it is due something is done.
     batch
@@ -89,6 +88,8 @@ class Remove:
     prefix: str = ""
     ledgers: Ledgers = field(default_factory=lambda: Ledgers(None, ""))
     forget: Callable[[str, str], None] = lambda _beginning, _reference: None
+    budget: Budget = field(default_factory=lambda: Budget(REQUESTS, REQUESTS))
+    afterwards: timedelta = AFTERWARDS
     ahead: timedelta = timedelta()
     batch: int = BATCH
     clock: Callable[[], datetime] = utc_now
@@ -113,8 +114,8 @@ class Remove:
             self.records.removal_failed(removal.id, str(error), again)
             logger.warning("%s (%s) could not be removed: %s", removal.name, removal.reason, error)
             return False
-        if removal.prefix is not None and not removal.committed and removal.tries == 1:
-            again = self.clock() + AFTERWARDS
+        again = removal.requested_at + self.afterwards
+        if removal.prefix is not None and not removal.committed and self.clock() < again:
             self.records.removal_failed(removal.id, "looked at once more, for what was on its way to the store", again)
             return True
         self.records.removed(removal.id)
@@ -141,7 +142,7 @@ class Remove:
         store = self.stores.get(removal.storage_type)
         if store is None:
             raise RemovalRefusedError("object storage is off, and it lies there")
-        remove_publication(store, removal.prefix, committed=removal.committed)
+        remove_publication(store, removal.prefix, self.budget, committed=removal.committed)
         self._forget_ledgers(removal.prefix, removal.attempt)
         base = removal.prefix[: -len(removal.name)]
         self._remove_others(store, removal, base)
@@ -171,7 +172,7 @@ class Remove:
 
     def _remove_place(self, store: ObjectStore, removal: Removal, base: str, place: int) -> bool:
         prefix = base + removal.execution_id + ("" if place == 1 else f"-{place}")
-        was_there = remove_publication(store, prefix, committed=False)
+        was_there = remove_publication(store, prefix, self.budget, committed=False)
         self._forget_ledgers(prefix, removal.attempt)
         return was_there
 
@@ -179,46 +180,13 @@ class Remove:
         if not remove_directory(self.output_root / removal.name):
             logger.warning("%s stays: there is more in it than was published", self.output_root / removal.name)
         self._forget_ledgers(join_key(self.prefix, removal.name), removal.attempt)
-        if removal.reason != RETRIED:
-            Marks(self.output_root).remove(removal.execution_id)
+        Marks(self.output_root).remove(removal.name)
 
     def _forget_ledgers(self, prefix: str, attempt: int) -> None:
         """Remove the ledgers of a publication, which only this machine's are here."""
         remove(self.ledgers.uploaded(prefix))
         for number in range(1, attempt + 1):
             remove(self.ledgers.streamed(prefix, number))
-
-
-def remove_publication(store: ObjectStore, prefix: str, *, committed: bool) -> bool:
-    """Remove the publication at `prefix`; return whether there was anything to remove.
-
-    Parameters
-    ----------
-    committed
-        Whether there was a manifest. Without one now, all that it listed has gone already, and what else there is
-        belongs to others. If there never was one, everything is what the execution had begun to store.
-
-    Raises
-    ------
-    StoreError
-        If the store does not do it.
-    ManifestError
-        If the manifest cannot be read; then nothing is removed.
-    """
-    budget = Budget(REQUESTS, REQUESTS)
-    try:
-        manifest = read_manifest(store, prefix)
-    except NotFoundError:
-        if committed:
-            return False
-        sweep(store, prefix)
-        keys = [info.key for info in store.list(prefix)]
-        for_each(store.delete, keys, budget)
-        return bool(keys)
-    for_each(store.delete, [join_key(prefix, row.path) for row in manifest.rows], budget)
-    for key in (claim_key(prefix), join_key(prefix, PARTIAL_PATH), manifest_key(prefix)):
-        store.delete(key)
-    return True
 
 
 def pause_after(tries: int) -> timedelta:

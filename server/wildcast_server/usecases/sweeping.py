@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(exec_[0-9]{1,12}_[0-9a-f]{8})(-[0-9]+)?")
 
+_MARK = re.compile(rf"\.({_NAME.pattern})\.(computed|clock|[0-9]+\.(begun|taken))")
+"""A file beside an output directory, of `Marks` or of live publishing."""
+
 _WITHOUT_OUTPUT = (ExecutionStatus.CANCELLED, ExecutionStatus.EXPIRED)
 
 
@@ -33,7 +36,7 @@ class Orphan:
     Parameters
     ----------
     what
-        A directory, or an upload in the store.
+        A directory, a small file beside one, or an upload in the store.
     why
         In a few words; where it is not ours to remove, why it is not.
     is_ours
@@ -46,7 +49,7 @@ class Orphan:
 
     def __str__(self) -> str:
         if isinstance(self.what, Path):
-            return f"the directory {self.what}: {self.why}"
+            return f"the {'file' if _MARK.fullmatch(self.what.name) else 'directory'} {self.what}: {self.why}"
         return f"a multipart upload of {self.what.key}: {self.why}"
 
 
@@ -91,7 +94,9 @@ class Sweep:
 
     def _remove(self, orphan: Orphan) -> bool:
         try:
-            if isinstance(orphan.what, Path):
+            if isinstance(orphan.what, Path) and _MARK.fullmatch(orphan.what.name):
+                orphan.what.unlink(missing_ok=True)
+            elif isinstance(orphan.what, Path):
                 remove_directory(orphan.what)
             else:
                 self.stores["s3"].abort_upload(orphan.what)
@@ -120,6 +125,20 @@ class Sweep:
             named = _NAME.fullmatch(path.name)
             if named is not None and self._is_old_directory(path):
                 yield from _judge_directory(path, known(named[1]))
+            elif (mark := _MARK.fullmatch(path.name)) is not None and self._is_old_file(path):
+                yield from self._judge_mark(path, mark[1], known(mark[2]))
+
+    def _judge_mark(self, path: Path, name: str, execution: Execution | None) -> Iterator[Orphan]:
+        """Judge a file beside a directory that is not there."""
+        is_over = execution is None or execution.status.is_final or _is_left(name, execution)
+        if is_over and not (self.output_root / name).exists():
+            yield Orphan(path, "its directory is gone", is_ours=True)
+
+    def _is_old_file(self, path: Path) -> bool:
+        try:
+            return path.is_file() and datetime.fromtimestamp(path.lstat().st_mtime, UTC) < self._oldest
+        except OSError:
+            return False
 
     def _is_old_directory(self, path: Path) -> bool:
         try:

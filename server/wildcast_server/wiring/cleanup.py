@@ -15,16 +15,17 @@ from wildcast_server.records import Records, is_fresh, open_engine
 from wildcast_server.settings import Settings
 from wildcast_server.store import ObjectStore
 from wildcast_server.store.invalidation import Invalidation
+from wildcast_server.transfer import Transfer
 from wildcast_server.usecases.expiry import Expire
 from wildcast_server.usecases.maintenance import Pass
 from wildcast_server.usecases.pruning import JOBS_KEPT, Prune
-from wildcast_server.usecases.removal import LEASE_SECONDS, LONGEST_PAUSE, Remove
+from wildcast_server.usecases.removal import AFTERWARDS, LEASE_SECONDS, LONGEST_PAUSE, Remove
 from wildcast_server.usecases.sweeping import Orphan, Sweep
 from wildcast_server.usecases.webhooks import Deliver, outgoing_of
 from wildcast_server.wiring.database import database_url, ensure_database, open_records
 from wildcast_server.wiring.identity import SITE_FILE
 from wildcast_server.wiring.outputs import ending_of, stores_of
-from wildcast_server.wiring.publishing import build_store, ledgers_of, store_options
+from wildcast_server.wiring.publishing import build_store, build_transfer, deletion_budget, ledgers_of, store_options
 
 if TYPE_CHECKING:
     from wildcast_server.domain.outbox import NewRemoval
@@ -55,7 +56,14 @@ class LifeCycle:
         ]
 
 
-def life_cycle(settings: Settings, records: Records, jobs: JobQueue, store: ObjectStore | None, site: str) -> LifeCycle:
+def life_cycle(
+    settings: Settings,
+    records: Records,
+    jobs: JobQueue,
+    store: ObjectStore | None,
+    site: str,
+    transfer: Transfer | None,
+) -> LifeCycle:
     """Put it together.
 
     Parameters
@@ -64,6 +72,8 @@ def life_cycle(settings: Settings, records: Records, jobs: JobQueue, store: Obje
         Where results are published; None where object storage is off.
     site
         The disk that this machine's output directories are on.
+    transfer
+        Into that store, of this process.
     """
     stores, prefix = stores_of(settings, store), settings.object_storage.prefix
     return LifeCycle(
@@ -77,6 +87,8 @@ def life_cycle(settings: Settings, records: Records, jobs: JobQueue, store: Obje
             prefix=prefix,
             ledgers=Ledgers(ledgers_of(settings), "" if store is None else store.uri),
             forget=_forgetting(settings),
+            budget=deletion_budget(settings.object_storage, transfer),
+            afterwards=max(AFTERWARDS, timedelta(seconds=2 * settings.object_storage.retry_deadline)),
         ),
         sweep=Sweep(
             records=records,
@@ -85,7 +97,7 @@ def life_cycle(settings: Settings, records: Records, jobs: JobQueue, store: Obje
             after_seconds=settings.results.orphans_after_seconds,
             prefix=prefix,
         ),
-        prune=Prune(records=records, jobs=jobs, keep_records_seconds=settings.results.keep_records_seconds),
+        prune=Prune(records=records, jobs=jobs, keep_records_seconds=settings.results.keep_records_seconds, site=site),
     )
 
 
@@ -93,7 +105,7 @@ def cleanup(settings: Settings, *, dry_run: bool, say: Callable[[str], object]) 
     """Let expire, remove, sweep and forget all that is due, also what would be tried later; say what.
 
     A service may run meanwhile. What has expired now is forgotten by a later run, and what had begun to be stored is
-    removed again by it.
+    removed again by it, ten minutes after its end.
 
     Parameters
     ----------
@@ -112,7 +124,8 @@ def cleanup(settings: Settings, *, dry_run: bool, say: Callable[[str], object]) 
     records, jobs = open_records(settings), DbosQueue(database_url(settings))
     try:
         store = build_store(settings) if settings.object_storage.enabled else None
-        parts = life_cycle(settings, records, jobs, store, _site(settings))
+        transfer = None if store is None else build_transfer(settings, store)
+        parts = life_cycle(settings, records, jobs, store, _site(settings), transfer)
         for line in _plan(parts):
             say(line)
         if dry_run:

@@ -4,6 +4,7 @@ The files have Prometheus' text format; a machine without an API can have them r
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ WRITE_SECONDS = 5.0
 FRESH_SECONDS = 60.0
 """How old a file may be; an older one is of a worker that is gone."""
 
+FORGET_SECONDS = 86_400.0
+"""After so long a worker is not expected back under its name, as one in a container that was replaced."""
+
 
 @dataclass(frozen=True)
 class Exposed:
@@ -31,11 +35,15 @@ class Exposed:
         return cls(settings.data_dir / "workers")
 
     def write(self, worker: str, metrics: Metrics) -> None:
-        """Write a worker's file; who reads it meanwhile reads the one before."""
+        """Write a worker's file; who reads it meanwhile reads the one before. What is very old goes."""
         path = self.directory / f"{worker}{SUFFIX}"
         partial = path.with_suffix(".partial")
         partial.write_bytes(metrics.text())
         partial.replace(path)
+        for other in self.directory.glob(f"*{SUFFIX}"):
+            with suppress(OSError):
+                if time.time() - other.lstat().st_mtime > FORGET_SECONDS:
+                    other.unlink()
 
     def read(self) -> dict[str, str]:
         """Return what each worker that lives has written."""

@@ -9,10 +9,11 @@ from wildcast_server.metrics import Metrics, TransferState
 from wildcast_server.publish import Publishing
 from wildcast_server.settings import Settings
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
+from wildcast_server.transfer import Transfer
 from wildcast_server.usecases.ending import Ending
 from wildcast_server.usecases.publication import Begin
 from wildcast_server.wiring.publications import InPlace, InStore
-from wildcast_server.wiring.publishing import build_publisher, build_transfer, live_requests
+from wildcast_server.wiring.publishing import build_publisher, live_requests
 from wildcast_server.wiring.streaming import streaming_sink
 
 
@@ -30,11 +31,11 @@ def ending_of(settings: Settings) -> Ending:
     return Ending("s3" if storage.enabled else "server", storage.prefix, settings.results.retention_seconds)
 
 
-def begin_of(settings: Settings, store: ObjectStore | None, metrics: Metrics) -> Begin:
-    """Build what begins publications: into `store`, or where they are if there is none."""
-    if store is None:
+def begin_of(settings: Settings, transfer: Transfer | None, metrics: Metrics) -> Begin:
+    """Build what begins publications: by `transfer` into its store, or where they are if there is none."""
+    if transfer is None:
         return InPlace
-    transfer = build_transfer(settings, store)
+    store = transfer.store
     metrics.watch_transfer(
         lambda: TransferState(
             limit=transfer.budget.limit,

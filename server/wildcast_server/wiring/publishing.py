@@ -15,6 +15,7 @@ from wildcast.contract.wire import ResultMetadata
 from wildcast_server.errors import NotFoundError, SettingsError, StoreError
 from wildcast_server.failpoints import reached
 from wildcast_server.publish import Publisher, check_name
+from wildcast_server.publish.clearing import REQUESTS
 from wildcast_server.settings import ObjectStorageSettings, Settings
 from wildcast_server.signing import keys
 from wildcast_server.signing.base import Signer
@@ -22,6 +23,7 @@ from wildcast_server.signing.cloudfront import CloudFrontSigner
 from wildcast_server.store import ObjectStore, StoreOptions, open_store
 from wildcast_server.store.retry import RetryPolicy
 from wildcast_server.transfer import Transfer
+from wildcast_server.transfer.budget import Budget
 from wildcast_server.transfer.files import ProgressCallback
 from wildcast_server.usecases.publish_directory import publish_directory
 from wildcast_server.wiring.lock import sole_publisher
@@ -88,27 +90,45 @@ def build_store_check(settings: Settings) -> Callable[[], None]:
     return check
 
 
-def build_transfer(settings: Settings, store: ObjectStore, at_most: int | None = None) -> Transfer:
-    """Build what moves files into `store`, with `at_most` so many requests at a time and never more than configured."""
+def build_transfer(settings: Settings, store: ObjectStore, *, runs_workflows: bool = False) -> Transfer:
+    """Build what moves files into `store`, and bounds the requests of this process.
+
+    Parameters
+    ----------
+    runs_workflows
+        Whether workflows run beside it, which may stream: then a configured number bounds both together.
+    """
     storage = settings.object_storage
+    streaming = streaming_requests(storage) if runs_workflows else None
     configured = storage.max_concurrency
-    wanted = configured if at_most is None else at_most if configured == "auto" else min(at_most, configured)
-    return Transfer(
-        store,
-        max_concurrency=wanted,
-        part_size=storage.multipart_chunksize,
-        retry=RetryPolicy(storage.retry_deadline),
-    )
+    at_most = configured if configured == "auto" else configured - (streaming or 0)
+    return _transfer(storage, store, at_most)
+
+
+def streaming_requests(storage: ObjectStorageSettings) -> int | None:
+    """Return how many requests what a workflow streams may have in flight, in a process of its own.
+
+    None where no number is configured. Of 1 there is none to share, and what is to be streamed goes to the disk.
+    """
+    return None if storage.max_concurrency == "auto" else storage.max_concurrency // 2
 
 
 def live_requests(storage: ObjectStorageSettings) -> int:
     """Return how many requests live publishing may have in flight; with 0 there is none.
 
-    What a workflow streams itself, in its own process, goes on at the same time: of a configured number that has the
-    other half, or the one.
+    Of a configured number they are part of what the worker has in all.
     """
     configured = storage.max_concurrency
-    return LIVE_REQUESTS if configured == "auto" else min(LIVE_REQUESTS, configured // 2)
+    if configured == "auto":
+        return LIVE_REQUESTS
+    return 0 if configured == 1 else min(LIVE_REQUESTS, configured - configured // 2)
+
+
+def deletion_budget(storage: ObjectStorageSettings, transfer: Transfer | None) -> Budget:
+    """Return what bounds the deletions of publications: a configured number bounds them with all else."""
+    if transfer is None or storage.max_concurrency == "auto":
+        return Budget(REQUESTS, REQUESTS)
+    return transfer.budget
 
 
 def build_publisher(
@@ -126,12 +146,14 @@ def build_publisher(
     observe
         As `Publisher` has it.
     """
+    storage, transfer = settings.object_storage, transfer or build_transfer(settings, store)
+    is_auto = storage.max_concurrency == "auto"
     return Publisher(
         store,
-        transfer or build_transfer(settings, store),
-        prefix=settings.object_storage.prefix,
+        transfer,
+        prefix=storage.prefix,
         ledgers=ledgers_of(settings),
-        gentle=build_transfer(settings, store, max(1, live_requests(settings.object_storage))),
+        gentle=_transfer(storage, store, LIVE_REQUESTS) if is_auto else transfer.gently(LIVE_REQUESTS),
         observe=observe,
     )
 
@@ -233,6 +255,15 @@ def store_options(storage: ObjectStorageSettings) -> StoreOptions:
         scratch=storage.prefix,
         retry_deadline=storage.retry_deadline,
         max_connections=_connections(storage.max_concurrency),
+    )
+
+
+def _transfer(storage: ObjectStorageSettings, store: ObjectStore, at_most: int | Literal["auto"]) -> Transfer:
+    return Transfer(
+        store,
+        max_concurrency=at_most,
+        part_size=storage.multipart_chunksize,
+        retry=RetryPolicy(storage.retry_deadline),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from wildcast_server.jobs import SinkSpec
 from wildcast_server.settings import Settings
 from wildcast_server.transfer.streaming import plain_options
-from wildcast_server.wiring.publishing import live_requests, store_options
+from wildcast_server.wiring.publishing import store_options, streaming_requests
 
 FACTORY = "wildcast_server.transfer.streaming:open_sink"
 
@@ -25,10 +25,12 @@ def streaming_sink(settings: Settings, prefix: str, streamed: Path) -> SinkSpec 
 
     Returns
     -------
-    None if the store lives in this process alone (``memory://``): output then goes to the output directory.
+    None if the store lives in this process alone (``memory://``), or no request is left for it: output then goes to
+    the output directory.
     """
     storage = settings.object_storage
-    if settings.store_uri.startswith("memory://"):
+    slots = streaming_requests(storage)
+    if settings.store_uri.startswith("memory://") or slots == 0:
         return None
     arguments: dict[str, Any] = {
         "store": settings.store_uri,
@@ -37,6 +39,6 @@ def streaming_sink(settings: Settings, prefix: str, streamed: Path) -> SinkSpec 
         "ledger": str(streamed.resolve()),
         "part_size": storage.multipart_chunksize,
     }
-    if storage.max_concurrency != "auto":
-        arguments["slots"] = storage.max_concurrency - live_requests(storage)
+    if slots is not None:
+        arguments["slots"] = slots
     return SinkSpec(factory=FACTORY, arguments=arguments)

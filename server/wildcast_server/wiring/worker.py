@@ -23,6 +23,7 @@ from wildcast_server.usecases.drain import Drain
 from wildcast_server.usecases.maintenance import Maintenance, Pass
 from wildcast_server.usecases.means import Means
 from wildcast_server.usecases.patience import Patience
+from wildcast_server.usecases.publication import Kept
 from wildcast_server.usecases.publish_output import PublishOutput
 from wildcast_server.usecases.queues import COMPUTE, PUBLISH, publish_queue
 from wildcast_server.usecases.reconcile import DeadSites, Reconcile
@@ -34,7 +35,7 @@ from wildcast_server.wiring.database import database_url, ensure_database, open_
 from wildcast_server.wiring.exposition import WRITE_SECONDS, Exposed
 from wildcast_server.wiring.identity import take_slot
 from wildcast_server.wiring.outputs import begin_of, ending_of
-from wildcast_server.wiring.publishing import build_store
+from wildcast_server.wiring.publishing import build_store, build_transfer
 from wildcast_server.wiring.workflows import build_runner, seconds_for, survey_workflows
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,9 @@ class Worker:
         names = {COMPUTE: COMPUTE, PUBLISH: publish_queue(self._identity.site)}
         self._queues = [names[queue] for queue in queues]
         store = build_store(settings) if settings.object_storage.enabled else None
-        means = self._means(store)
+        self._transfer = None if store is None else build_transfer(settings, store, runs_workflows=COMPUTE in queues)
+        self._kept = Kept() if PUBLISH in queues else Kept(most=0)
+        means = self._means()
         self._handlers = {queue: self._handler(queue, means) for queue in queues}
         if self._runner is not None:
             opening.callback(self._runner.close)
@@ -128,17 +131,18 @@ class Worker:
         self._stop.wait()
         self._end()
 
-    def _means(self, store: ObjectStore | None) -> Means:
+    def _means(self) -> Means:
         return Means(
             records=self._records,
             jobs=self._jobs,
-            begin=begin_of(self._settings, store, self._metrics),
+            begin=begin_of(self._settings, self._transfer, self._metrics),
             output_root=self._settings.output_dir,
             identity=self._identity,
             ending=ending_of(self._settings),
             watch=self._watch,
             drain=self._drain,
             patiently=Patience(self._drain),
+            kept=self._kept,
         )
 
     def _handler(self, queue: str, means: Means) -> JobHandler:
@@ -185,8 +189,9 @@ class Worker:
             Pass("strays", Strays(jobs, self._engine, self._identity.id), 5.0),
             Pass("reconcile", Reconcile(records, jobs, ending), 30.0),
             Pass("dead sites", DeadSites(records, jobs, self._heartbeats, ending, attempts), beat),
+            Pass("kept", lambda: self._kept.close_taken(records.get), 30.0),
             Pass("metrics", lambda: Exposed.of(settings).write(self._identity.id, self._metrics), WRITE_SECONDS),
-            *life_cycle(settings, records, jobs, store, self._identity.site).passes,
+            *life_cycle(settings, records, jobs, store, self._identity.site, self._transfer).passes,
         ]
 
     def _end(self) -> NoReturn:

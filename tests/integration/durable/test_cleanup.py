@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData, inspect, select
+from sqlalchemy import MetaData, inspect, select, update
 from tests.databases import Postgres
 
 from wildcast.contract.status import ExecutionStatus
@@ -17,6 +17,7 @@ from wildcast_server.errors import SettingsError
 from wildcast_server.jobs import Job
 from wildcast_server.jobs.dbos_engine import DbosQueue
 from wildcast_server.records import Effects, Records, open_engine
+from wildcast_server.records.tables import removals
 from wildcast_server.settings import Settings
 from wildcast_server.usecases.outcome import as_record
 from wildcast_server.usecases.queues import compute_job
@@ -77,9 +78,9 @@ class Installation:
         )
 
     def delete(self, execution: Execution) -> None:
-        removals = ending_of(self.settings).removals(execution, "deleted")
+        wanted = ending_of(self.settings).removals(execution, "deleted")
         self.records.mark(
-            execution.id, expected=execution.status, deleted_at=LONG_AGO, effects=Effects(removals=removals)
+            execution.id, expected=execution.status, deleted_at=LONG_AGO, effects=Effects(removals=wanted)
         )
 
     def cleanup(self, *, dry_run: bool) -> list[str]:
@@ -102,6 +103,15 @@ class Installation:
         for path in self.files():
             found.update(f"{path}{Path(path).read_bytes()!r}".encode())
         return found.hexdigest()
+
+    def let_pass(self, time: timedelta) -> None:
+        """Make what is to be removed older."""
+        engine = open_engine(url_of(self.settings))
+        with engine.begin() as connection:
+            for task_id, requested_at in connection.execute(select(removals.c.id, removals.c.requested_at)).all():
+                older = update(removals).where(removals.c.id == task_id)
+                connection.execute(older.values(requested_at=requested_at - time))
+        engine.dispose()
 
     def files(self) -> list[str]:
         """Return all files but the database's own."""
@@ -192,6 +202,10 @@ def test_later_runs_forget_what_the_first_has_let_expire(installation, full) -> 
             f"remove outputs/{made['failed'].id}: expired",
         ]
     )
+    # It was asked for a moment ago: what was on its way to the store then may still come.
+    assert installation.cleanup(dry_run=False) == [f"remove outputs/{made['failed'].id}: expired"]
+    installation.let_pass(timedelta(hours=1))
+    assert installation.cleanup(dry_run=False) == [f"remove outputs/{made['failed'].id}: expired"]
     assert installation.cleanup(dry_run=False) == [f"forget {made['failed'].id}: expired"]
     assert installation.cleanup(dry_run=True) == ["nothing was changed"]
 

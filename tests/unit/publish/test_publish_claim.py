@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from wildcast.contract.naming import MANIFEST_PATH
 from wildcast_server.errors import EmptyOutputError, NetworkError, PublicationError
-from wildcast_server.publish import Published, Publisher, read_manifest
+from wildcast_server.publish import Published, Publisher, manifest_key, read_manifest
 from wildcast_server.publish.claim import CLAIM_PATH, Claim, claim_key
 from wildcast_server.store import ObjectInfo, ObjectStore, StoreOptions, open_store
 
@@ -188,3 +189,113 @@ def test_a_claim_that_comes_after_the_failure_is_given_back(
     wait([begun._opening], 10)
     begun._threads.shutdown()
     assert list(watched.list("outputs")) == []
+
+
+def _names(store: Any, prefix: str = "outputs") -> list[str]:
+    return sorted(info.key.removeprefix("outputs/") for info in store.list(prefix))
+
+
+def test_what_others_have_put_there_is_never_removed(
+    watched: Any, publisher: MakePublisher, directory: Directory, caplog: pytest.LogCaptureFixture
+):
+    """Objects without a publisher's claim are somebody's: the next place is taken, and said, time and again."""
+    watched.put("outputs/run/staged/by-hand", b"x")
+    watched.put("outputs/run/data/a", b"not ours")
+    for number in (1, 2):
+        published = publisher(watched).publish(directory(FILES, f"root{number}"), "run", owner=f"me{number}")
+        assert published.publication.prefix == "outputs/run-2"
+    assert "outputs/run holds objects of others: they stay, and another prefix is used" in caplog.text
+    assert _names(watched, "outputs/run") == ["run/data/a", "run/staged/by-hand"]
+    assert watched.get("outputs/run/data/a") == b"not ours"
+
+
+def test_a_kill_while_looking_makes_nothing_ours(watched: Any, publisher: MakePublisher, directory: Directory):
+    """The prefix is claimed only when nobody's objects lie there: a claim says that all is the publisher's."""
+    watched.put("outputs/run/staged", b"x")
+    publisher(watched).publish(directory(FILES), "run", owner="a")
+    assert claim_key("outputs/run") not in watched.written
+
+
+def test_what_comes_while_it_is_published_is_refused_and_stays(
+    watched: Any, publisher: MakePublisher, directory: Directory, tmp_path: Path
+):
+    """Nothing of others is removed before the commit; the next try goes to another place."""
+
+    def meanwhile(key: str, data: bytes) -> bytes:
+        if key.endswith("zarr.json"):
+            watched.inner.put("outputs/run/staged", b"x")
+        return data
+
+    watched.change = meanwhile
+    root, make = directory(FILES), lambda: publisher(watched, ledgers=tmp_path / "ledgers")
+    with pytest.raises(PublicationError, match=r"did not write \(outputs/run/staged\), and they are not removed"):
+        make().publish(root, "run", owner="a")
+    watched.change = lambda _key, data: data
+    assert make().publish(root, "run", owner="a").publication.prefix == "outputs/run-2"
+    assert watched.get("outputs/run/staged") == b"x"
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["acknowledged", "with an answer that was lost"])
+def test_what_a_failure_left_is_gone_on_with(
+    watched: Any, publisher: MakePublisher, directory: Directory, tmp_path: Path, *, lost: bool
+):
+    """Without a claim the ledger tells what is ours, and of an answer that was lost the file itself."""
+
+    def refuse(key: str, data: bytes) -> bytes:
+        if key.endswith("zarr.json"):
+            if lost:
+                watched.inner.put(key, data)
+            raise NetworkError(f"{key} could not be written", key)
+        return data
+
+    root, make = directory(FILES), lambda: publisher(watched, ledgers=tmp_path / "ledgers")
+    watched.change = refuse
+    with pytest.raises(PublicationError):
+        make().publish(root, "run", owner="a")
+    watched.change = lambda _key, data: data
+    (root / "data/b").unlink()
+    published = make().publish(root, "run", owner="a")
+    assert published.publication.prefix == "outputs/run"
+    _assert_whole(watched, published, {path: data for path, data in FILES.items() if path != "data/b"})
+
+
+def test_what_is_deleted_is_said(
+    watched: Any, publisher: MakePublisher, directory: Directory, caplog: pytest.LogCaptureFixture
+):
+    """A line names it."""
+    caplog.set_level("INFO")
+    Claim.take(watched, "outputs/run", "a")
+    for number in range(5):
+        watched.put(f"outputs/run/stale{number}", b"x")
+    publisher(watched).publish(directory(FILES), "run", owner="a")
+    assert "outputs/run: deleted what was begun there and is not published: outputs/run/stale0, " in caplog.text
+    assert "and 2 more" in caplog.text
+
+
+def test_a_colleagues_upload_goes_on(
+    s3_endpoint: str, bucket: str, publisher: MakePublisher, directory: Directory, tmp_path: Path
+):
+    """Of the uploads that have not ended, those of the publication's own files alone are given up."""
+    store = open_store(f"s3://{bucket}", StoreOptions(endpoint_url=s3_endpoint))
+    client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
+    for key in ("outputs/run/large", "outputs/run/theirs"):
+        client.create_multipart_upload(Bucket=bucket, Key=key)
+    root = directory({"large": b"x" * (6 << 20)})
+    publisher(store, ledgers=tmp_path / "ledgers").publish(root, "run", owner="a")
+    left = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    client.close()
+    assert [upload["Key"] for upload in left] == ["outputs/run/theirs"]
+
+
+def test_the_uploads_of_a_killed_run_are_given_up(
+    s3_endpoint: str, bucket: str, publisher: MakePublisher, directory: Directory
+):
+    """Its claim says that all of them are its own, also before any object was stored."""
+    store = open_store(f"s3://{bucket}", StoreOptions(endpoint_url=s3_endpoint))
+    client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
+    Claim.take(store, "outputs/run", "a")
+    client.create_multipart_upload(Bucket=bucket, Key="outputs/run/gone-since")
+    publisher(store).publish(directory(FILES), "run", owner="a")
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+    client.close()
+    assert store.head(manifest_key("outputs/run"))

@@ -38,14 +38,42 @@ def test_what_the_places_before_hold_is_not_touched_until_the_commit(
     assert _keys(watched) == ["outputs/x-2/.wildcast/manifest.json.gz", "outputs/x-2/a", "outputs/x-2/b"]
 
 
-def test_a_publication_at_a_place_before_stays(watched: Any, publisher: MakePublisher, directory: Directory):
-    """Readers may have it."""
-    first = publisher(watched).publish(directory({"a": b"old"}), "x")
+def test_a_publication_at_a_place_before_is_removed(watched: Any, publisher: MakePublisher, directory: Directory):
+    """Whoever committed it died before it was recorded, so nobody was told; what others have put there stays."""
+    publisher(watched).publish(directory({"a": b"old"}), "x")
+    watched.put("outputs/x/staged", b"by hand")
 
     publisher(watched).begin(directory(OUTPUT), "x", attempt=2, first=2).finish()
 
+    assert [key for key in _keys(watched) if not key.startswith("outputs/x-2/")] == ["outputs/x/staged"]
+
+
+def test_a_publication_at_a_place_before_stays_whose_name_others_may_have(
+    watched: Any, publisher: MakePublisher, directory: Directory
+):
+    """Readers have it."""
+    first = publisher(watched).publish(directory({"a": b"old"}), "x", owner="me")
+
+    assert publisher(watched).publish(directory(OUTPUT), "x", owner="me").publication.prefix == "outputs/x-2"
+
     assert read_manifest(watched, "outputs/x") == first.manifest
     assert watched.get("outputs/x/a") == b"old"
+
+
+def test_what_is_found_published_is_not_removed_as_a_place_before(
+    watched: Any, publisher: MakePublisher, directory: Directory, tmp_path: Path
+):
+    """A publisher that was killed after the commit leaves its ledger; only the places before that one are tidied up."""
+    root, ledgers = directory(OUTPUT), tmp_path / "ledgers"
+    begun = publisher(watched, ledgers=ledgers).begin(root, "x")
+    assert begun.prefix == "outputs/x"
+    [ledger] = ledgers.iterdir()
+    first = begun.finish()
+    ledger.touch()
+
+    assert publisher(watched, ledgers=ledgers).publish(root, "x").manifest == first.manifest
+
+    assert read_manifest(watched, "outputs/x") == first.manifest
 
 
 def test_a_place_that_holds_something_else_is_passed_over(watched: Any, publisher: MakePublisher, directory: Directory):

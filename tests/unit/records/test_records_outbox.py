@@ -274,3 +274,14 @@ def test_what_is_due_is_found_in_an_index(ask: Callable[[Records], object], inde
     assert not [step for step in plan if step.startswith("SCAN")], plan
     assert all(any(index in step for step in plan) for index in indexes), plan
     engine.dispose()
+
+
+def test_what_nobody_comes_for_is_given_up(records: Records):
+    """Of other sites alone, and only what was due long ago; what anybody can do is still to be done."""
+    name = submit(records)
+    wanted = [removal(name, site=site) for site in ("gone", "here", None)]
+    fail(records, name, effects=with_removals(*wanted))
+    assert records.give_up_removals(utc_now() - LATER, "nobody came", site="here") == 0
+    assert records.give_up_removals(utc_now() + LATER, "nobody came", site="here") == 1
+    left = [records.open_removals(site=site, limit=9) for site in ("gone", "here")]
+    assert [[each.site for each in some] for some in left] == [[None], ["here", None]]

@@ -6,7 +6,7 @@ import time
 from prometheus_client.parser import text_string_to_metric_families
 
 from wildcast_server.metrics import Metrics
-from wildcast_server.wiring.exposition import FRESH_SECONDS, Exposed
+from wildcast_server.wiring.exposition import FORGET_SECONDS, FRESH_SECONDS, Exposed
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -50,6 +50,17 @@ def test_a_worker_that_is_gone_is_not_shown(tmp_path):
     exposed.write("here", Metrics())
     (tmp_path / "dangling.prom").symlink_to(tmp_path / "nothing")
     assert exposed.read().keys() == {"here"}
+
+
+def test_the_file_of_a_worker_that_does_not_come_back_is_removed(tmp_path):
+    """Or a machine whose containers have a new name each time would keep one of each."""
+    exposed = Exposed(tmp_path)
+    for name, seconds in (("yesterday", FORGET_SECONDS + 1), ("today", FRESH_SECONDS + 1)):
+        exposed.write(name, Metrics())
+        then = time.time() - seconds
+        os.utime(tmp_path / f"{name}.prom", (then, then))
+    exposed.write("here", Metrics())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here.prom", "today.prom"]
 
 
 def test_without_workers_there_is_nothing_to_show(tmp_path):

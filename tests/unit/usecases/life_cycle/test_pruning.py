@@ -1,5 +1,6 @@
 """What nobody asks for any more is forgotten."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -79,6 +80,20 @@ def test_what_is_still_to_be_removed_is_remembered(world, prune) -> None:
 
     world.remove()
     assert prune() == 1
+
+
+@pytest.mark.parametrize("site", ["another disk", "00000001"])
+def test_a_machine_that_is_gone_holds_nothing_up(world, prune, site: str) -> None:
+    """What only its workers could remove is given up after a day; this machine's own waits for its workers."""
+    world.ended(S.COMPLETED)
+    world.clock.pass_by(3600)
+    world.expire()
+    replace(world.remove, site="another disk still")()  # the objects, which anybody can remove
+    world.clock.pass_by(2 * DAY)
+    here = replace(prune, site=site)
+
+    assert here() == (1 if site == "another disk" else 0)
+    assert (world.records.open_removals(site="00000001", limit=9) == []) is (site == "another disk")
 
 
 def test_jobs_are_forgotten_an_hour_after_their_end(world, jobs, prune) -> None:

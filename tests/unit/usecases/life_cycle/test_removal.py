@@ -11,7 +11,7 @@ from wildcast_server.errors import NetworkError, SlowDownError
 from wildcast_server.records import Effects
 from wildcast_server.usecases.directories import remove_directory
 from wildcast_server.usecases.outcome import as_record
-from wildcast_server.usecases.removal import LEASE_SECONDS, LONGEST_PAUSE, Remove, pause_after
+from wildcast_server.usecases.removal import AFTERWARDS, LEASE_SECONDS, LONGEST_PAUSE, Remove, pause_after
 
 DELETED = "deleted"
 
@@ -165,7 +165,9 @@ def test_what_a_retry_has_left_behind_is_removed_and_not_what_it_writes(world) -
     world.store.put(f"outputs/{failed.id}/old.bin", b"old")
     world.store.put(f"outputs/{failed.id}-2/new.bin", b"new")
     world.write(world.outputs / f"{failed.id}-2")
-    (world.outputs / f".{failed.id}.computed").write_text("{}")
+    for name in (failed.id, f"{failed.id}-2"):
+        (world.outputs / f".{name}.computed").write_text("{}")
+        (world.outputs / f".{name}.1.taken").write_text("1")
     removals = world.ending.removals(failed, "retried")
     world.records.change(
         failed.id,
@@ -182,7 +184,10 @@ def test_what_a_retry_has_left_behind_is_removed_and_not_what_it_writes(world) -
     assert world.objects() == [f"outputs/{failed.id}-2/new.bin"]
     assert not (world.outputs / failed.id).exists()
     assert (world.outputs / f"{failed.id}-2" / "a.txt").exists()
-    assert (world.outputs / f".{failed.id}.computed").exists()
+    assert sorted(path.name for path in world.outputs.glob(".*")) == [
+        f".{failed.id}-2.1.taken",
+        f".{failed.id}-2.computed",
+    ]
 
 
 def test_what_somebody_works_on_is_not_removed(world) -> None:
@@ -366,3 +371,26 @@ def test_pauses_grow_up_to_six_hours() -> None:
     """Half a minute, a minute, and so on; a store that is away for a week is not asked all the time."""
     assert [pause_after(tries).total_seconds() for tries in (1, 2, 3)] == [30, 60, 120]
     assert pause_after(100) == LONGEST_PAUSE
+
+
+def test_what_the_store_takes_after_an_outage_is_removed_as_well(world, monkeypatch) -> None:
+    """However often a removal had failed: requests that were in flight may succeed when the store is back."""
+    execution = world.running()
+    world.store.put(f"outputs/{execution.id}/half.bin", b"half")
+    listed = world.store.list
+
+    def away(_prefix: str = ""):
+        raise NetworkError("the store does not answer")
+
+    monkeypatch.setattr(world.store, "list", away)
+    world.end(execution, ExecutionStatus.CANCELLED)
+    world.remove()
+    monkeypatch.setattr(world.store, "list", listed)
+    world.clock.pass_by(pause_after(1).total_seconds())
+    assert world.remove() == 1
+    world.store.put(f"outputs/{execution.id}/late.bin", b"late")
+
+    world.clock.pass_by(AFTERWARDS.total_seconds())
+    assert world.remove() == 1
+    assert world.objects() == []
+    assert world.records.open_removals(site="00000001", limit=9) == []

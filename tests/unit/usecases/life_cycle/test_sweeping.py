@@ -1,6 +1,7 @@
 """Orphans are found by their age and by what the records know, and no others."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -202,3 +203,23 @@ def test_a_store_that_may_not_be_looked_at_stops_nothing(stored, monkeypatch, ca
 
     assert sweep_of(stored)() == 1
     assert "cannot be listed" in caplog.text
+
+
+def test_small_files_without_their_directory_are_removed(world) -> None:
+    """Marks and the clock of live publishing, of what has ended or is not known; never a running execution's."""
+    ended, running = world.ended(S.FAILED), world.running()
+    names = (UNKNOWN, f"{UNKNOWN}-2", ended.id, f"{ended.id}-3", running.id)
+    kinds = ("computed", "clock", "1.begun", "2.taken")
+    for name in names:
+        for kind in kinds:
+            (world.outputs / f".{name}.{kind}").touch()
+            age(world.outputs / f".{name}.{kind}", world, DAY + 1)
+    (world.outputs / f".{UNKNOWN}.3.begun").touch()
+    (world.outputs / ".exec_notes.computed").touch()
+    age(world.outputs / ".exec_notes.computed", world, DAY + 1)
+    shutil.rmtree(world.outputs / running.id)
+
+    assert sweep_of(world)() == 12
+
+    kept = {f".{name}.{kind}" for name in (ended.id, running.id) for kind in kinds}
+    assert {path.name for path in world.outputs.glob(".*")} == {*kept, f".{UNKNOWN}.3.begun", ".exec_notes.computed"}
