@@ -1,9 +1,11 @@
 """Opening the datasets of a result with xarray."""
 
 import math
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from wildcast._signed_file import SignedFile
 
 _OPENED_AT_A_TIME = 8
+
+_NO_DIMENSIONS = re.compile("dimension_names|_ARRAY_DIMENSIONS|argument: 'prototype'")
+"""What xarray says of a store that zarr alone has written, in either format.
+
+The last is how its look for NCZarr's names fails, in format 2, on every store but a directory.
+"""
 
 _SMALL_CHUNK = 1 << 20
 _MANY_CHUNKS = 100
@@ -34,7 +42,8 @@ def open_dataset(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str,
     if dataset.format == "netcdf":
         opened = xr.open_dataset(*_netcdf(fs, dataset, options), **{"engine": "h5netcdf", **options})
     else:
-        opened = xr.open_dataset(_mapper(fs, dataset), **{**_zarr(dataset), **options})
+        with _naming_dimensions(dataset):
+            opened = xr.open_dataset(_mapper(fs, dataset), **{**_zarr(dataset), **options})
     if options.get("chunks") == {}:
         _warn_of_small_chunks(opened.variables)
     return opened
@@ -47,7 +56,8 @@ def open_datatree(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str
     if dataset.format == "netcdf":
         opened = xr.open_datatree(*_netcdf(fs, dataset, options), **{"engine": "h5netcdf", **options})
     else:
-        opened = xr.open_datatree(_mapper(fs, dataset), **{**_zarr(dataset), **options})
+        with _naming_dimensions(dataset):
+            opened = xr.open_datatree(_mapper(fs, dataset), **{**_zarr(dataset), **options})
     if options.get("chunks") == {}:
         groups = {node.path.rstrip("/"): node.variables for node in opened.subtree}
         _warn_of_small_chunks({f"{path}/{name}": group[name] for path, group in groups.items() for name in group})
@@ -142,6 +152,20 @@ def _zarr(dataset: Dataset) -> dict[str, Any]:
         "zarr_format": 2 if dataset.format == "zarr2" else 3,
         "group": dataset.group or None,
     }
+
+
+@contextmanager
+def _naming_dimensions(dataset: Dataset) -> Iterator[None]:
+    """Say what to do where xarray finds no names of dimensions; its own error is a `KeyError` about attributes."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        if not _NO_DIMENSIONS.search(str(error)):
+            raise
+        raise DatasetError(
+            f"The arrays of {shown(dataset.path)} do not name their dimensions, which xarray needs: read them with "
+            "zarr, as in zarr.open_group(result.store(path), mode='r')."
+        ) from error
 
 
 def _netcdf(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str, Any]) -> tuple[Any]:

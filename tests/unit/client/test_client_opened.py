@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from starlette.responses import JSONResponse
 
 import wildcast
@@ -76,6 +77,22 @@ def test_a_classic_netcdf_file_is_named(server, version, opened):
     server.cdn.publish(**{"m.nc": b"CDF" + bytes([version]) + bytes(100)})
     with pytest.raises(wildcast.DatasetError, match=r"classic .* scipy or netCDF4"):
         getattr(server.result(), opened)()
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("opened", ["open_dataset", "open_datatree"])
+def test_a_store_without_names_of_dimensions_is_for_zarr(server, tmp_path, zarr_format, opened):
+    """As zarr writes it where nobody says more; the sentence says how to read it, and so it is read."""
+    group = zarr.open_group(tmp_path / "m.zarr", mode="w", zarr_format=zarr_format)
+    group.create_array("t", shape=(3,), dtype="f4")[:] = [1, 2, 3]
+    zarr.consolidate_metadata(tmp_path / "m.zarr")
+    files = [path for path in (tmp_path / "m.zarr").rglob("*") if path.is_file()]
+    server.cdn.publish(**{path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in files})
+    result = server.result()
+    with pytest.raises(wildcast.DatasetError, match=r"'m\.zarr' do not name their dimensions.*result\.store\(path\)"):
+        getattr(result, opened)()
+    assert zarr.open_group(result.store("m.zarr"), mode="r")["t"][:].tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["m.zarr", "m.nc"])
