@@ -157,7 +157,7 @@ def test_a_machine_that_was_asleep_records_nothing_of_what_it_did(start, client,
     publication = execution.wait(timeout=TIMEOUT, progress=False).metadata.publication
     asleep.resume()
     eventually(lambda: first.said("was held for dead"))
-    eventually(lambda: first.workers() and first.workers()[0].pid != asleep.pid)
+    eventually(lambda: any(worker.pid != asleep.pid for worker in first.workers()))
     assert execution.status().status == "completed"
     assert execution.result().metadata.publication == publication
     objects = {

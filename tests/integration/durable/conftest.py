@@ -135,7 +135,9 @@ class Site:
     def objects(self, execution_id: str) -> set[str]:
         """Return what the store has of it, manifest and all."""
         prefix = self.root / "store" / "outputs"
-        found = [path for place in prefix.glob(f"{execution_id}*") for path in place.rglob("*") if path.is_file()]
+        # Unlike `rglob`, `walk` does not mind a directory that goes meanwhile.
+        walked = [step for place in prefix.glob(f"{execution_id}*") for step in os.walk(place)]
+        found = [Path(directory, name) for directory, _, names in walked for name in names]
         # A directory's store writes beside the name that it renames to: what a kill leaves there is no object.
         return {str(path.relative_to(prefix)) for path in found if "#" not in path.name}
 
