@@ -157,7 +157,11 @@ def pending(response: "httpx.Response", execution_id: str) -> ResultsPendingErro
         status: str = msgspec.convert(detail if isinstance(detail, dict) else body, Pending).status
     except msgspec.ValidationError:
         status = "not completed"
-    return ResultsPendingError(f"{execution_id} is {status}: wait for it to end.", execution_id)
+    return ResultsPendingError(
+        f"{execution_id} is {status}, and has no results so far: wait for it to end, or for its first file if partial "
+        "results will do.",
+        execution_id,
+    )
 
 
 def health(response: "httpx.Response") -> Health:

@@ -214,7 +214,7 @@ def filters_of(status: str | Iterable[str] | None, labels: Mapping[str, Any] | N
     """
     statuses = (status,) if isinstance(status, str) else tuple(status or ())
     return Filters(
-        statuses=tuple(ExecutionStatus(each).value for each in statuses),
+        statuses=tuple(_status(each) for each in statuses),
         labels=tuple(f"{name}={value}" for name, value in checked_labels(labels or {}).items()),
         since=_moment("since", since),
         until=_moment("until", until),
@@ -347,3 +347,11 @@ def whole_seconds(value: float | timedelta, name: str) -> int:
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"{name} is {value!r}; give a positive number of seconds, or a timedelta.")
     return math.ceil(seconds)
+
+
+def _status(name: str) -> str:
+    try:
+        return ExecutionStatus(name).value
+    except ValueError:
+        known = ", ".join(status.value for status in ExecutionStatus)
+        raise ValueError(f"{name!r} is no status; give one of {known}.") from None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wildcast._errors import DatasetError, shown
 from wildcast.contract.manifest import Dataset
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from wildcast._filesystem import SignedFileSystem
     from wildcast._signed_file import SignedFile
 
+T = TypeVar("T")
+
 _OPENED_AT_A_TIME = 8
+
+_NOT_CONSOLIDATED = re.compile(r"Consolidated metadata requested|^\.zmetadata$")
+"""What zarr says of a store that has none, in format 3 and in format 2."""
 
 _NO_DIMENSIONS = re.compile("dimension_names|_ARRAY_DIMENSIONS|argument: 'prototype'")
 """What xarray says of a store that zarr alone has written, in either format.
@@ -42,8 +47,7 @@ def open_dataset(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str,
     if dataset.format == "netcdf":
         opened = xr.open_dataset(*_netcdf(fs, dataset, options), **{"engine": "h5netcdf", **options})
     else:
-        with _naming_dimensions(dataset):
-            opened = xr.open_dataset(_mapper(fs, dataset), **{**_zarr(dataset), **options})
+        opened = _open_zarr(xr.open_dataset, fs, dataset, options)
     if options.get("chunks") == {}:
         _warn_of_small_chunks(opened.variables)
     return opened
@@ -56,8 +60,7 @@ def open_datatree(fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str
     if dataset.format == "netcdf":
         opened = xr.open_datatree(*_netcdf(fs, dataset, options), **{"engine": "h5netcdf", **options})
     else:
-        with _naming_dimensions(dataset):
-            opened = xr.open_datatree(_mapper(fs, dataset), **{**_zarr(dataset), **options})
+        opened = _open_zarr(xr.open_datatree, fs, dataset, options)
     if options.get("chunks") == {}:
         groups = {node.path.rstrip("/"): node.variables for node in opened.subtree}
         _warn_of_small_chunks({f"{path}/{name}": group[name] for path, group in groups.items() for name in group})
@@ -139,6 +142,25 @@ def check_dask() -> None:
             "Putting datasets together without reading them needs dask (pip install 'dask[array]'); `open_datasets` "
             "opens them one by one without it."
         )
+
+
+def _open_zarr(opener: Callable[..., T], fs: "SignedFileSystem", dataset: Dataset, options: Mapping[str, Any]) -> T:
+    """Open a store by its consolidated metadata, or, where it has none, by all of its metadata.
+
+    A store has none that zarr alone has written, or that is still being written.
+    """
+    from zarr.storage import FsspecStore
+
+    mapper, known = _mapper(fs, dataset), {**_zarr(dataset), **options}
+    with _naming_dimensions(dataset):
+        try:
+            return opener(mapper, **known)
+        except ValueError as error:
+            if "consolidated" in options or not _NOT_CONSOLIDATED.search(str(error)):
+                raise
+        # Not a mapper, in which zarr finds no groups.
+        store = FsspecStore(fs, read_only=True, path=fs.path_of(dataset.path))
+        return opener(store, **{**known, "consolidated": False})
 
 
 def _mapper(fs: "SignedFileSystem", dataset: Dataset) -> "FSMap":

@@ -1,6 +1,7 @@
 """What a completed execution has published, ready to be read: by those who block, and by those who await."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import wait
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wildcast._download import target_below
-from wildcast._errors import UnsupportedError
+from wildcast._errors import DatasetError, UnsupportedError, shown
 from wildcast._fixed_source import with_manifest
 from wildcast._opening import check_dask, concatenate, open_dataset, open_datatree, open_many
 from wildcast._progress import DownloadBar, Progress
@@ -151,7 +152,11 @@ class Result(ResultBase):
         **kwargs
             For ``xarray.open_dataset``, the same for each.
         """
+        if isinstance(names, str):
+            raise TypeError(f"names are a list, such as [{names!r}]; `open_dataset` takes one name.")
         found = self.datasets if names is None else [self._dataset(name) for name in names]
+        if twice := [path for path, count in Counter(each.path for each in found).items() if count > 1]:
+            raise DatasetError(f"{shown(twice[0])} is named twice; name each dataset once.")
         return open_many({dataset.path: partial(open_dataset, self.fs, dataset, kwargs) for dataset in found})
 
     def open_ensemble(self, names: Iterable[str] | None = None, dim: str = "member", **kwargs: Any) -> "xr.Dataset":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wildcast_server.domain.execution import utc_now
+from wildcast_server.domain.outbox import Removal
 from wildcast_server.errors import SettingsError
 from wildcast_server.jobs import JobQueue
 from wildcast_server.jobs.dbos_engine import DbosQueue
@@ -164,7 +165,10 @@ def _plan(parts: LifeCycle) -> Iterator[str]:
         removals += [removal for removal in expired if removal.site in (None, site)]
     for removal in removals:
         what = removal.prefix or parts.remove.output_root / removal.name
-        yield f"remove {what}: {removal.reason}"
+        if isinstance(removal, Removal) and removal.tries and not removal.committed:
+            yield f"look once more at {what}, for what was on its way there: {removal.reason}"
+        else:
+            yield f"remove {what}: {removal.reason}"
     for orphan in parts.sweep.find():
         yield _tell(orphan)
 

@@ -40,11 +40,15 @@ def publish(server, tmp_path):
     def published(datasets, zarr_format=3):
         (tmp_path / "o").mkdir()
         write(tmp_path / "o", datasets, zarr_format)
-        files = [path for path in (tmp_path / "o").rglob("*") if path.is_file()]
-        server.cdn.publish(**{path.relative_to(tmp_path / "o").as_posix(): path.read_bytes() for path in files})
+        publish_files(server, tmp_path / "o")
         return server.result()
 
     return published
+
+
+def publish_files(server, directory):
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    server.cdn.publish(**{path.relative_to(directory).as_posix(): path.read_bytes() for path in files})
 
 
 def metadata_requests(cdn):
@@ -79,6 +83,16 @@ def test_a_classic_netcdf_file_is_named(server, version, opened):
         getattr(server.result(), opened)()
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("opened", ["open_dataset", "open_datatree"])
+def test_a_store_without_consolidated_metadata_opens(server, tmp_path, zarr_format, opened):
+    """As one that is still being written; no warning says what was tried first."""
+    member(0).to_zarr(tmp_path / "m.zarr", zarr_format=zarr_format, consolidated=False)
+    publish_files(server, tmp_path)
+    data = getattr(server.result(), opened)(chunks=None)
+    np.testing.assert_array_equal(data["t"], np.arange(6.0))
+
+
 @pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("opened", ["open_dataset", "open_datatree"])
@@ -87,8 +101,7 @@ def test_a_store_without_names_of_dimensions_is_for_zarr(server, tmp_path, zarr_
     group = zarr.open_group(tmp_path / "m.zarr", mode="w", zarr_format=zarr_format)
     group.create_array("t", shape=(3,), dtype="f4")[:] = [1, 2, 3]
     zarr.consolidate_metadata(tmp_path / "m.zarr")
-    files = [path for path in (tmp_path / "m.zarr").rglob("*") if path.is_file()]
-    server.cdn.publish(**{path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in files})
+    publish_files(server, tmp_path)
     result = server.result()
     with pytest.raises(wildcast.DatasetError, match=r"'m\.zarr' do not name their dimensions.*result\.store\(path\)"):
         getattr(result, opened)()
@@ -324,3 +337,12 @@ def test_an_async_result_has_the_same(publish, server):
     assert float(tree["t"][0]) == 0
     assert awaited.paths == result.paths
     assert server.cdn.signature not in repr(awaited)
+
+
+def test_names_are_a_list_and_each_is_named_once(publish):
+    """A text is none, and of a name that comes twice nobody would see the second."""
+    result = publish({"m.zarr": member(0)})
+    with pytest.raises(TypeError, match=r"names are a list, such as \['m\.zarr'\]"):
+        result.open_datasets("m.zarr")
+    with pytest.raises(wildcast.DatasetError, match=r"'m\.zarr' is named twice"):
+        result.open_datasets(["m", "m.zarr"])

@@ -207,3 +207,16 @@ def test_a_finished_result_is_not_asked_for_the_list(running):
     running.statuses = ["completed"]
     assert opened(running.client.get("wf", running.id).result().fs).to_numpy().tolist() == VALUES.tolist()
     assert (running.cdn.asked(MANIFEST_PATH), running.cdn.asked(PARTIAL_PATH)) == (1, 0)
+
+
+@pytest.mark.parametrize("opened_by", ["open_dataset", "open_datatree"])
+def test_a_dataset_opens_before_its_metadata_are_consolidated(running, opened_by):
+    """Which they are at the end: until then its arrays are found by the list."""
+    metadata = json.loads(running.cdn.objects[META])
+    del metadata["consolidated_metadata"]
+    running.cdn.objects[META] = json.dumps(metadata).encode()
+    running.cdn.write_manifest(PARTIAL_PATH)
+    data = getattr(partial_result(running), opened_by)(chunks=None, mask_and_scale=False)["x"]
+    np.testing.assert_array_equal(data[:4], VALUES[:4])
+    with pytest.raises(wildcast.PendingFileError):
+        data[4:].to_numpy()
