@@ -166,7 +166,7 @@ def _plan(parts: LifeCycle) -> Iterator[str]:
     for removal in removals:
         what = removal.prefix or parts.remove.output_root / removal.name
         if isinstance(removal, Removal) and removal.tries and not removal.committed:
-            yield f"look once more at {what}, for what was on its way there: {removal.reason}"
+            yield f"remove what may have come late to {what}: {removal.reason}"
         else:
             yield f"remove {what}: {removal.reason}"
     for orphan in parts.sweep.find():
