@@ -34,9 +34,6 @@ GROWN = (0.3, 1.5)
 """A server is spared until it is as old as a number between these, in starts of the service; and a worker until it is
 up: else most would die before, and there would be nothing to lose."""
 
-MOST_UNSTARTED = 2
-"""Attempts of hundreds that may have been killed within the microseconds between their note and their beginning."""
-
 GONE_SECONDS = 10.0
 """Within which nothing may be left of a supervisor that is killed."""
 
@@ -163,7 +160,7 @@ def test_nothing_is_lost_stuck_orphaned_or_computed_twice(
     tmp_path: Path,
     figures: Callable[..., None],
 ):
-    """Whoever is killed, every execution ends, and no start of its workflow is missing among its attempts."""
+    """Whoever is killed, every execution ends, with as many starts of its workflow as attempts are recorded."""
     port, starts = free_port(), tmp_path / "starts"
     values = settings(database_url, **{"workflows.max_attempts": 50})
     began = time.monotonic()
@@ -211,10 +208,7 @@ def check_records(url: str, ids: list[str], starts: Path, onlooker: Onlooker) ->
     assert not wrong, f"{len(wrong)} did not complete: {dict(list(wrong.items())[:5])}"
     attempts, begun = Counter({key: value[1] for key, value in recorded.items()}), noted(starts)
     differing = {key: (attempts[key], begun[key]) for key in ids if attempts[key] != begun[key]}
-    uncounted = {key: counts for key, counts in differing.items() if counts[0] < counts[1]}
-    assert not uncounted, f"attempts recorded, starts: {uncounted}"
-    # Who is killed between the note that the workflow is called and its first line has an attempt without a start.
-    assert attempts.total() - begun.total() <= MOST_UNSTARTED, f"attempts recorded, starts: {differing}"
+    assert not differing, f"attempts recorded, starts: {differing}"
     again = {key: (seen, begun[key]) for key, seen in onlooker.when_computed.items() if seen != begun[key]}
     assert not again, f"started again when it was computed: {again}"
     assert onlooker.when_computed, f"nobody looked: {onlooker.error}"
