@@ -6,9 +6,14 @@ from typing import Self
 
 from wildcast_server.jobs.process import RunnerProcess
 
+LOADING_SETTING = "workflows.loading_timeout"
+"""What says how long a workflow may take that is to run, or to be warm."""
+
 
 class LoadingLimit:
     """Kills a process that loads something for longer than it may, for as long as the context is open.
+
+    It counts from `begin` on, and anew with each.
 
     Parameters
     ----------
@@ -16,18 +21,20 @@ class LoadingLimit:
         Which.
     seconds
         How long each thing may take; None for any time.
+    setting
+        What says so, if an operator can change it.
     """
 
-    def __init__(self, process: RunnerProcess, seconds: float | None) -> None:
+    def __init__(self, process: RunnerProcess, seconds: float | None, setting: str | None = None) -> None:
         self._process = process
         self._seconds = seconds
+        self._setting = setting
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
         self.has_passed = False
         """Whether the process was killed for this."""
 
     def __enter__(self) -> Self:
-        self.begin()
         return self
 
     def __exit__(
@@ -54,8 +61,11 @@ class LoadingLimit:
             timer.cancel()
 
     def describe(self) -> str:
-        """Say what happened to the process, and what its operator may do."""
-        return f"took longer than {self._seconds:g} seconds, which is what workflows.loading_timeout allows"
+        """Say what became of the process that was killed, or has ended by itself."""
+        if not self.has_passed:
+            return self._process.describe_death()
+        allowed = f", which is what {self._setting} allows" if self._setting else ""
+        return f"took longer than {self._seconds:g} seconds{allowed}"
 
     def _pass(self, timer: threading.Timer) -> None:
         with self._lock:

@@ -2,21 +2,22 @@
 
 import logging
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from wildcast_server.errors import RunnerDiedError
 from wildcast_server.jobs import protocol
+from wildcast_server.jobs.loading import LoadingLimit
 from wildcast_server.jobs.process import RunnerProcess
 
 IMPORT_SECONDS = 120.0
 """How long one file may take to import; large libraries on a slow disk take tens of seconds."""
 
 HEED_SECONDS = 0.1
-"""How soon it is noticed that the trial should stop, or that a file takes too long."""
+"""How soon it is noticed that the trial should stop."""
 
 logger = logging.getLogger("wildcast_server.workflow")
 
@@ -84,16 +85,17 @@ def _first_fatal(files: Sequence[Path], seconds: float, stop: threading.Event, s
         process = RunnerProcess(protocol.Probe(files=tuple(map(str, files))), logger)
     except OSError as error:
         raise RunnerDiedError(f"the process that tries workflow files out cannot be started: {error}") from error
-    watch = _Watch(process, seconds, stop)
     try:
-        return _follow(process, watch, seen)
+        with LoadingLimit(process, seconds) as limit, _killed_once(stop, process):
+            return _follow(process, limit, stop, seen)
     finally:
-        watch.end()
         process.kill()
         process.close()
 
 
-def _follow(process: RunnerProcess, watch: "_Watch", seen: Survey) -> tuple[Path, str] | None:
+def _follow(
+    process: RunnerProcess, limit: LoadingLimit, stop: threading.Event, seen: Survey
+) -> tuple[Path, str] | None:
     current: str | None = None
     for message in process.messages:
         match message:
@@ -101,50 +103,33 @@ def _follow(process: RunnerProcess, watch: "_Watch", seen: Survey) -> tuple[Path
                 return None
             case protocol.Importing():
                 current = message.file
-                watch.begin()
+                limit.begin()
             case protocol.Found():
                 for name, timeout_seconds in message.workflows.items():
                     seen.workflows.setdefault(name, Surveyed(Path(message.file), timeout_seconds))
-    if watch.is_told_to_stop:
+    if stop.is_set():
         return None
-    if watch.has_barked:
-        return Path(str(current)), f"it took longer than {watch.seconds:g} seconds"
-    death = process.describe_death()
+    how = limit.describe()
     if current is None:
-        raise RunnerDiedError(f"the process that tries workflow files out {death}")
-    return Path(current), f"a process that imports it {death}"
+        raise RunnerDiedError(f"the process that tries workflow files out {how}")
+    return Path(current), f"it {how}" if limit.has_passed else f"a process that imports it {how}"
 
 
-class _Watch:
-    """Kills a process that has not called `begin` again within some seconds, or once it is told to stop."""
+@contextmanager
+def _killed_once(stop: threading.Event, process: RunnerProcess) -> Iterator[None]:
+    """Kill a process once nobody wants to know any more, for as long as the context is open."""
+    over = threading.Event()
 
-    def __init__(self, process: RunnerProcess, seconds: float, stop: threading.Event) -> None:
-        self.seconds = seconds
-        self.has_barked = False
-        self._process = process
-        self._stop = stop
-        self._deadline = float("inf")
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="import-watch", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_told_to_stop(self) -> bool:
-        """Whether nobody wants to know any more."""
-        return self._stop.is_set()
-
-    def begin(self) -> None:
-        """Begin to count, from zero."""
-        self._deadline = time.monotonic() + self.seconds
-
-    def end(self) -> None:
-        """Count no more."""
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(HEED_SECONDS):
-            self.has_barked = time.monotonic() > self._deadline
-            if self.has_barked or self._stop.is_set():
-                self._process.kill()
+    def heed() -> None:
+        while not over.wait(HEED_SECONDS):
+            if stop.is_set():
+                process.kill()
                 return
+
+    thread = threading.Thread(target=heed, name="import-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -20,7 +20,7 @@ from wildcast_server.errors import (
     WorkflowLoadError,
 )
 from wildcast_server.jobs import protocol
-from wildcast_server.jobs.loading import LoadingLimit
+from wildcast_server.jobs.loading import LOADING_SETTING, LoadingLimit
 from wildcast_server.jobs.process import EXIT_SECONDS, RunnerProcess
 from wildcast_server.jobs.surroundings import surroundings
 from wildcast_server.jobs.warm_up import Fatal, follow_warm_up
@@ -338,7 +338,8 @@ class Runner:
                 begun=None if request.begun is None else str(request.begun.resolve()),
             )
         )
-        with LoadingLimit(process, self._loading_seconds) as limit:
+        with LoadingLimit(process, self._loading_seconds, LOADING_SETTING) as limit:
+            limit.begin()
             for message in process.messages:
                 match message:
                     case protocol.Log():
@@ -359,7 +360,7 @@ class Runner:
         if limit.has_passed:
             raise WorkflowLoadError(f"loading {which} {limit.describe()}")
         what = "that ran the workflow" if active.loaded else f"that loaded {which}"
-        raise RunnerDiedError(f"the process {what} {process.describe_death()}")
+        raise RunnerDiedError(f"the process {what} {limit.describe()}")
 
 
 def _check_configs(configs: Mapping[str, Any]) -> None:

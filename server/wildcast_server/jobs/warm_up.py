@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from wildcast_server.errors import RunnerDiedError
 from wildcast_server.jobs import protocol
-from wildcast_server.jobs.loading import LoadingLimit
+from wildcast_server.jobs.loading import LOADING_SETTING, LoadingLimit
 from wildcast_server.jobs.process import RunnerProcess
 
 logger = logging.getLogger("wildcast_server.workflow")
@@ -26,7 +26,7 @@ def follow_warm_up(process: RunnerProcess, seconds: float | None = None) -> Fata
     Parameters
     ----------
     seconds
-        How long it may take to start, and then each workflow; None for any time.
+        How long each workflow may take; None for any time.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def follow_warm_up(process: RunnerProcess, seconds: float | None = None) -> Fata
         If it ended without constructing anything.
     """
     current: str | None = None
-    with LoadingLimit(process, seconds) as limit:
+    with LoadingLimit(process, seconds, LOADING_SETTING) as limit:
         for message in process.messages:
             match message:
                 case protocol.Warming():
@@ -52,7 +52,7 @@ def follow_warm_up(process: RunnerProcess, seconds: float | None = None) -> Fata
                 case protocol.Ready():
                     process.is_ready = True
                     return None
-    how = limit.describe() if limit.has_passed else process.describe_death()
+    how = limit.describe()
     if current is None:
         raise RunnerDiedError(f"the process that runs workflows {how}")
     return Fatal(current, how)

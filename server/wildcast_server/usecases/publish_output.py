@@ -26,13 +26,12 @@ from wildcast_server.errors import (
 from wildcast_server.failpoints import reached
 from wildcast_server.jobs import Json, Steps
 from wildcast_server.publish import Published
-from wildcast_server.records import Effects
 from wildcast_server.transfer.files import TransferProgress
+from wildcast_server.usecases.again import compute_again
 from wildcast_server.usecases.leaving import LeftError, unless_left
 from wildcast_server.usecases.means import Means, serial_of
 from wildcast_server.usecases.outcome import STALE, Outcome, as_record, reason_of
 from wildcast_server.usecases.progress import Progress
-from wildcast_server.usecases.queues import compute_job
 from wildcast_server.usecases.watch import Why
 
 logger = logging.getLogger(__name__)
@@ -140,7 +139,7 @@ class PublishOutput:
                 changes, effects = self.means.ending(execution, ExecutionStatus.CANCELLED)
                 change(to=ExecutionStatus.CANCELLED, effects=effects, **changes)
             case "lost" if execution.may_begin_again(self.max_attempts):
-                self._compute_again(execution, change)
+                compute_again(self.means.records, self.means.jobs, execution)
             case _:
                 reason = outcome.error or "what it computed was lost with a crash of the machine, or was removed"
                 changes, effects = self.means.ending(execution, ExecutionStatus.FAILED, reason)
@@ -169,18 +168,6 @@ class PublishOutput:
         change(to=ExecutionStatus.COMPLETED, effects=effects, **changes)
         size = outcome.published.publication
         logger.info("%s completed: %d files, %d bytes at %s", execution.id, size.files, size.bytes, size.prefix)
-
-    def _compute_again(self, execution: Execution, change: Any) -> None:
-        change(
-            to=ExecutionStatus.QUEUED,
-            new_attempt=execution.attempt + 1,
-            deaths=execution.deaths + 1,
-            new_job=True,
-            started_at=None,
-            progress=None,
-            provenance=None,
-            effects=Effects(within=lambda now, connection: self.means.jobs.enqueue(compute_job(now), connection)),
-        )
 
 
 class _Publishing:

@@ -16,6 +16,7 @@ from wildcast_server.domain.worker import WorkerRow, WorkerState
 from wildcast_server.errors import StatusConflictError, UnknownExecutionError
 from wildcast_server.jobs import JobQueue, JobState
 from wildcast_server.records import Changes, Effects, Records
+from wildcast_server.usecases.again import compute_again
 from wildcast_server.usecases.queues import COMPUTE, compute_job, publish_job, publish_queue
 from wildcast_server.usecases.workers import Heartbeats
 
@@ -201,31 +202,6 @@ class DeadSites:
             **changes,
         )
         logger.error("%s failed: %s", execution.id, reason)
-
-
-def compute_again(records: Records, jobs: JobQueue, execution: Execution) -> Execution:
-    """Queue an active execution for another attempt, which counts as a death.
-
-    Raises
-    ------
-    UnknownExecutionError, StatusConflictError
-        If it has changed meanwhile.
-    """
-    return records.change(
-        execution.id,
-        expected=execution.status,
-        to=ExecutionStatus.QUEUED,
-        attempt=execution.attempt,
-        job=execution.jobs,
-        effects=Effects(within=lambda now, connection: jobs.enqueue(compute_job(now), connection)),
-        new_job=True,
-        new_attempt=execution.attempt + 1,
-        deaths=execution.deaths + 1,
-        started_at=None,
-        progress=None,
-        provenance=None,
-        tries=0,
-    )
 
 
 def _advice(execution: Execution) -> str:
