@@ -1,11 +1,12 @@
 """Hosting workflows in the runner's process: loading, keeping warm, running one execution, saying how it went."""
 
 import logging
+import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import invalidate_caches
@@ -99,13 +100,14 @@ class Host:
         self, instance: Workflow, request: protocol.Run, cancelled: threading.Event, measure: "_Measure"
     ) -> None:
         parameters = restore(type(instance), request.parameters)
-        with _sink(request) as sink, self._context(request, cancelled, sink) as context:
+        with (
+            _sink(request) as sink,
+            self._context(request, cancelled, sink) as context,
+            _note(request.begun) as note_call,
+        ):
             measure.begin(context)
             try:
-                if request.begun is not None:
-                    # Nothing lies between this and the call. A disk that is full costs the note, not the run.
-                    with suppress(OSError):
-                        Path(request.begun).touch()
+                note_call()
                 instance.run(parameters, context)
             finally:
                 measure.end()
@@ -200,6 +202,28 @@ def _sink(request: protocol.Run) -> Iterator[OutputSink]:
     except BaseException:
         sink.abort()
         raise
+
+
+@contextmanager
+def _note(path: str | None) -> Iterator[Callable[[], None]]:
+    """Give what notes that the workflow is called now; a disk that is full costs the note, not the run.
+
+    The note is one write to a file that is open: who is killed between the note and the call seems to have called.
+    """
+    descriptor = -1
+    if path is not None:
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+    def note() -> None:
+        with suppress(OSError):
+            os.write(descriptor, b"\n")
+
+    try:
+        yield note
+    finally:
+        with suppress(OSError):  # none was opened, or the workflow closed what it did not open
+            os.close(descriptor)
 
 
 class _Measure:

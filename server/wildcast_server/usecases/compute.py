@@ -259,7 +259,7 @@ class Compute:
         identity = self.means.identity
         ours = identity.has_outlived(execution.worker) and identity.site == execution.site
         is_running = execution.status is ExecutionStatus.RUNNING
-        return ours and is_running and not self.means.marks.begun(execution).exists()
+        return ours and is_running and not self.means.marks.is_begun(execution)
 
 
 class _Run:

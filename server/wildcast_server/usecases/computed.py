@@ -109,8 +109,15 @@ class Marks:
         return crashed or not (self.root / execution.name).is_dir()
 
     def begun(self, execution: Execution) -> Path:
-        """Return the file whose making says that the workflow of this attempt is called."""
+        """Return the file that says, when something is in it, that the workflow of this attempt was called."""
         return self.root / f".{execution.name}.{execution.attempt}.begun"
+
+    def is_begun(self, execution: Execution) -> bool:
+        """Whether the workflow of this attempt was called."""
+        try:
+            return self.begun(execution).stat().st_size > 0
+        except OSError:
+            return False
 
     def take(self, execution: Execution) -> int:
         """Note that the workflow of this attempt is about to be called; return how often it was, with this time."""

@@ -8,12 +8,13 @@ from wildcast_server import RunContext, workflow
 
 FILES = 3
 
+# Open beforehand, so that little lies between a workflow's call and its note of it.
+NOTES = os.open(Path(os.environ["STARTS"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+
 
 def _note(what: str, execution_id: str) -> None:
     # In one write, so that lines of several processes never mix, and one that is killed leaves a whole line or none.
-    descriptor = os.open(Path(os.environ["STARTS"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(descriptor, f"{what} {execution_id}\n".encode())
-    os.close(descriptor)
+    os.write(NOTES, f"{what} {execution_id}\n".encode())
 
 
 @workflow

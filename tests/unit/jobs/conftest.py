@@ -55,6 +55,11 @@ def writes(context: RunContext, text: str = "x") -> None:
 
 
 @workflow
+def copies(context: RunContext, source: Path) -> None:
+    (context.output_directory / "copy").write_bytes(source.read_bytes())
+
+
+@workflow
 def raises() -> None:
     raise ValueError("bad \\x1b[31m weather \\0")
 

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,25 @@ def test_a_workflow_writes_into_its_directory(runner, request_of):
     assert (request.output_directory / "a").read_text() == "ü"
     assert report.host == socket.gethostname()
     assert report.compute_seconds >= 0
+
+
+def test_the_call_of_a_workflow_is_noted(runner, request_of, tmp_path):
+    """The workflow finds the note of its own call; one that is not called leaves none, or an empty one."""
+    note = tmp_path / "note"
+    request = replace(request_of("copies", source=str(note)), begun=note)
+    runner.run(request, lambda _: None)
+    assert (request.output_directory / "copy").read_bytes() == note.read_bytes() != b""
+    never = replace(request_of("copies"), begun=tmp_path / "never")
+    with pytest.raises(WorkflowFailedError, match="source"):
+        runner.run(never, lambda _: None)
+    assert not (tmp_path / "never").exists() or (tmp_path / "never").read_bytes() == b""
+
+
+def test_a_note_that_cannot_be_written_costs_no_run(runner, request_of, tmp_path):
+    """As on a disk that is full."""
+    request = replace(request_of("writes"), begun=tmp_path / "missing" / "note")
+    runner.run(request, lambda _: None)
+    assert (request.output_directory / "a").exists()
 
 
 def test_instances_stay_warm(run, runner):

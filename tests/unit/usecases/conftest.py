@@ -73,7 +73,7 @@ class ScriptedRunner:
         self.requests.append(request)
         request.output_directory.mkdir(parents=True, exist_ok=True)
         if self.is_begun and request.begun is not None:
-            request.begun.touch()
+            request.begun.write_text("\n")
         on_start()
         self.script(request, on_progress)
         return RAN
