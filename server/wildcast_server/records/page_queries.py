@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal, select, tuple_
 
 from wildcast_server.records.queries import EXECUTION
 from wildcast_server.records.tables import executions, labels
@@ -53,11 +53,14 @@ def _labelled(wanted: Mapping[str, str]) -> tuple[Select[int], ColumnElement[dat
     first = labels.alias("first_label")
     sequences = select(_E.sequence).select_from(first.join(executions, _E.sequence == first.c.sequence))
     for number, (name, value) in enumerate(wanted.items()):
-        label = first if number == 0 else labels.alias(f"label_{number}")
-        has_it = and_(label.c.name == name, label.c.value == value)
-        if number > 0:
-            has_it = exists().where(label.c.sequence == first.c.sequence, has_it)
-        sequences = sequences.where(has_it)
+        if number == 0:
+            sequences = sequences.where(first.c.name == name, first.c.value == value)
+        else:
+            # Looked up by its key for each execution, which an EXISTS would not be: Postgres makes a join of that, and
+            # begins it with whichever label it likes.
+            other = labels.alias(f"label_{number}")
+            found = select(other.c.value).where(other.c.sequence == first.c.sequence, other.c.name == name)
+            sequences = sequences.where(found.scalar_subquery() == value)
     return sequences, first.c.created_at, first.c.sequence
 
 
