@@ -1,5 +1,6 @@
 """What every test may use: an environment without real credentials, and an S3 server on loopback."""
 
+import gc
 import logging
 import os
 import threading
@@ -45,6 +46,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long_on_postgres") and "postgres" in item.name.lower():
             item.add_marker(pytest.mark.long)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage pass over the tests themselves, and come less often: it took a sixth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")
