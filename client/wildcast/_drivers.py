@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from wildcast._flows import Close, Done, Flow, Give, Next, Open, Request, Run, Send, Sleep, Step, Stream, T
 from wildcast._loops import PerLoop
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 
@@ -96,10 +99,22 @@ class SyncDriver:
             if mine.http is None:
                 import httpx
 
-                mine.http = httpx.Client(**self._options, timeout=_silence(self._timeout))
+                mine.http = httpx.Client(**self._options, verify=_trust(), timeout=_silence(self._timeout))
                 # Whoever forgets to close the client leaves no open sockets behind.
                 weakref.finalize(self, _close, mine.http, os.getpid())
             return mine.http
+
+
+def _trust() -> "ssl.SSLContext":
+    """Return whom to trust, as httpx would by default; all clients share it, since each would load it for 50 ms."""
+    return _trust_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(4)
+def _trust_of(*_: str | None) -> "ssl.SSLContext":
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _close(http: "httpx.Client", pid: int) -> None:
@@ -233,7 +248,7 @@ class AsyncDriver:
     def _open(self) -> "httpx.AsyncClient":
         import httpx
 
-        return httpx.AsyncClient(**self._options, timeout=_silence(self._timeout))
+        return httpx.AsyncClient(**self._options, verify=_trust(), timeout=_silence(self._timeout))
 
 
 class _AsyncRun(AsyncExitStack):
