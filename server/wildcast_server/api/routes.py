@@ -1,9 +1,11 @@
 """Registering routes."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from copy import copy
+from typing import Any, TypeVar, cast
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -79,7 +81,10 @@ def _registered(
         documented = {**shown, "responses": {**(shown["responses"] or {}), **any_error()}}
         router.add_api_route(path, endpoint, methods=[method], response_class=Response, **documented)
         if hidden is not None:
-            router.add_api_route(path, endpoint, methods=[hidden], include_in_schema=False)
+            # The same route: to look into the endpoint once more would be half of what it takes to build an app.
+            twin = copy(cast("APIRoute", router.routes[-1]))
+            twin.methods, twin.include_in_schema = {hidden}, False
+            router.routes.append(twin)
         return endpoint
 
     return register
