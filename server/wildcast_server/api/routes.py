@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.routing import Match
 
 from wildcast_server.api.documented import Responses, any_error
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
 
 INFER = "/v1/infer"
 """What the paths of workflows, executions and results begin with."""
