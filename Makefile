@@ -7,7 +7,7 @@ export AWS_EC2_METADATA_DISABLED = true
 # Hundreds of processes import the same modules, which are compiled once, when first imported (see `setup`).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo serve test test-long test-system test-emulators test-earth2 check check-types check-documents bench peers format lock clean
+.PHONY: help setup demo serve test test-services test-long test-system test-emulators test-earth2 check check-types check-documents bench peers format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,9 +31,15 @@ demo: $(READY) ## publish a real climate projection and open it through a signed
 serve: $(READY) ## API, worker and edge on http://127.0.0.1:8000 and :8001, until Ctrl-C
 	@$(BIN)/wildcast-server serve
 
-test: $(READY) ## the tests (under five minutes)
-	@# More processes than cores, since many tests wait; each begins with a stretch of neighbours, which share servers.
-	@$(BIN)/pytest --numprocesses=4 --dist=worksteal --ignore=tests/docs
+# More processes than cores, since many tests wait; each begins with a stretch of neighbours, which share servers.
+PARALLEL := --numprocesses=4 --dist=worksteal
+SERVICES := tests/acceptance tests/faults tests/integration tests/unit/jobs tests/unit/wiring
+
+test: $(READY) ## the tests, but for those of whole services (five minutes)
+	@$(BIN)/pytest $(PARALLEL) --ignore=tests/docs $(SERVICES:%=--ignore=%)
+
+test-services: $(READY) ## the tests that start services, workers and runners, and kill some (five minutes)
+	@$(BIN)/pytest $(PARALLEL) $(SERVICES)
 
 # FAULTS_PUBLICATIONS, FAULTS_FLIPS, FAULTS_KILLS and FAULTS_EXPIRIES make tests/faults shorter, or longer; LONG_KILLS,
 # LONG_EXECUTIONS, LONG_RECORDS, LONG_SUBMIT_SECONDS, LONG_OUTAGE_SECONDS and LONG_SOAK_SECONDS do so for tests/long.
@@ -74,7 +80,7 @@ check-types: $(READY)
 	@$(BIN)/mypy
 
 check-documents: $(READY)
-	@$(BIN)/pytest -q tests/docs
+	@$(BIN)/pytest -q --numprocesses=2 --dist=worksteal tests/docs
 
 bench: $(READY) peers ## print the tables of docs/benchmarks.md (several minutes)
 	@for file in $(filter-out benchmarks/s3_endpoint.py,$(wildcard benchmarks/*.py)); do \
