@@ -7,7 +7,7 @@ export AWS_EC2_METADATA_DISABLED = true
 # Hundreds of processes import the same modules, which are compiled once, when first imported (see `setup`).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo serve test test-services test-long test-system test-emulators test-earth2 check check-types check-documents bench peers format lock clean
+.PHONY: help setup demo serve test test-all test-long test-system test-emulators test-earth2 check check-types check-documents bench peers format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,18 +35,18 @@ serve: $(READY) ## API, worker and edge on http://127.0.0.1:8000 and :8001, unti
 PARALLEL := --numprocesses=4 --dist=worksteal
 SERVICES := tests/acceptance tests/faults tests/integration tests/unit/jobs tests/unit/wiring
 
-test: $(READY) ## the tests, but for those of whole services (five minutes)
+test: $(READY) ## the tests, but for those of whole services (under five minutes)
 	@$(BIN)/pytest $(PARALLEL) --ignore=tests/docs $(SERVICES:%=--ignore=%)
 
-test-services: $(READY) ## the tests that start services, workers and runners, and kill some (five minutes)
-	@$(BIN)/pytest $(PARALLEL) $(SERVICES)
+test-all: $(READY) ## those, and the tests that start services, workers and runners, and kill some (ten minutes)
+	@$(BIN)/pytest $(PARALLEL) --ignore=tests/docs
 
 # FAULTS_PUBLICATIONS, FAULTS_FLIPS, FAULTS_KILLS and FAULTS_EXPIRIES make tests/faults shorter, or longer; LONG_KILLS,
 # LONG_EXECUTIONS, LONG_RECORDS, LONG_SUBMIT_SECONDS, LONG_OUTAGE_SECONDS and LONG_SOAK_SECONDS do so for tests/long.
 test-long: $(READY) ## the long tests: faults, kills, outages, a million executions, memory (an hour)
 	@$(BIN)/pytest -m long
 
-# SYSTEM_NGINX_SECONDS=300 is the full length of tests/system; half a minute is enough to see that all of it works.
+# SYSTEM_NGINX_SECONDS=300 is the full length of tests/system; a quarter of a minute is enough to see that all of it works.
 test-system: $(READY) ## the tests that need programs from Debian: unzip, nginx, aria2c
 	@$(BIN)/pytest -m system
 

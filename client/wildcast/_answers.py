@@ -178,10 +178,14 @@ def unexpected(response: "httpx.Response", why: str) -> UnexpectedAnswerError:
     """Return the error for an answer that is not the API's."""
     kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
     return UnexpectedAnswerError(
-        f"{response.request.url.host} answered {response.status_code} with {kind} that is not this API's ({why}); "
+        f"{_host(response)} answered {response.status_code} with {kind} that is not this API's ({why}); "
         "is the address right, or does a proxy answer instead?",
         response.status_code,
     )
+
+
+def _host(response: "httpx.Response") -> str:
+    return response.request.url.netloc.decode()
 
 
 def error_of(response: "httpx.Response", meanings: Meanings = ANY_CALL) -> ApiError:
@@ -192,7 +196,7 @@ def error_of(response: "httpx.Response", meanings: Meanings = ANY_CALL) -> ApiEr
     body = parse_problem(response.content)
     if body is None:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return ServerUnavailableError(f"{response.request.url.host} answered {status}; try again later.", status)
+            return ServerUnavailableError(f"{_host(response)} answered {status}; try again later.", status)
         return unexpected(response, "no error of its form")
     kind = meanings.kind(status, is_no_route=body.error is None and body.detail == _NO_ROUTE)
     said = body.said or f"The server answered {status}."

@@ -275,6 +275,11 @@ def _refusal(path: str, status: int, link: SignedUrl, said: str | None) -> Acces
         return UrlExpiredError(
             f"The signed URL ended at {link.expires_at}, so {shown(path)} cannot be read; get a new one from the API."
         )
+    if not link.query:
+        return AccessRefusedError(
+            f"{_where(link)} refused {shown(path)} ({status}), and the URL has no signature: give a signed one, "
+            "`https://…/prefix/*?Policy=…`."
+        )
     return AccessRefusedError(
         f"{_where(link)} refused {shown(path)} ({status}); the URL may belong to another prefix or network, "
         "or its key may have been withdrawn. Get a new one from the API."

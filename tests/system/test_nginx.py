@@ -17,7 +17,7 @@ import pytest
 from tests.databases import Postgres
 from tests.long.processes import Program, Submitter, eventually, free_port, noted, rows
 
-SECONDS = float(os.environ.get("SYSTEM_NGINX_SECONDS", "30"))
+SECONDS = float(os.environ.get("SYSTEM_NGINX_SECONDS", "15"))
 EVERY = float(os.environ.get("SYSTEM_NGINX_EVERY", "3"))
 """Between two kills of one API and one worker, in seconds."""
 

@@ -42,7 +42,10 @@ def _opened(result: "Result", name: str | None, group: str | None) -> "xr.Datase
     except (KeyError, OSError) as error:
         if group is None:
             raise
-        raise DatasetError(f"There is no group {group!r} that can be opened: {error}.") from error
+        reason = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise DatasetError(
+            f"There is no group {group!r} that can be opened ({reason}); `wildcast ls` lists what there is."
+        ) from error
     except ValueError as error:
         # What is there is no such dataset, as those say who tried to decode it.
         raise ReadError(f"It cannot be opened as a dataset: {error}") from error

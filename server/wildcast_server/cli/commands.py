@@ -244,7 +244,10 @@ def publish(invocation: Invocation, directory: Path, name: str | None) -> None:
 @cli.command()
 @click.argument("prefix", callback=parse_prefix)
 @click.option(
-    "--expires-in", type=int, metavar="SECONDS", help="Lifetime [default: object_storage.signed_url_expires_in]."
+    "--expires-in",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="Lifetime [default: object_storage.signed_url_expires_in].",
 )
 @click.option(
     "--starts",

@@ -82,7 +82,7 @@ def _read(url: str) -> Target:
         raise ValueError
     parts = urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS:
-        raise ForbiddenAddressError("only URLs of https and http are called")
+        raise ForbiddenAddressError("the URL begins with neither https:// nor http://")
     if parts.username is not None or parts.password is not None:
         raise ForbiddenAddressError("the URL must have no user name and no password in it")
     host = parts.hostname or ""

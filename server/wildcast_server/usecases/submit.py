@@ -117,7 +117,10 @@ class Submit:
         workflow = self.workflows.get(request.workflow_name)
         validated = validate(workflow, request.parameters)
         if request.webhook is not None:
-            self.check_webhook(request.webhook)
+            try:
+                self.check_webhook(request.webhook)
+            except ForbiddenAddressError as error:
+                raise ForbiddenAddressError(f"the webhook is refused: {error}") from error
         execution = Execution(
             id=new_execution_id(),
             jobs=1,

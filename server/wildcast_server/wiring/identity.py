@@ -34,7 +34,7 @@ def take_slot(settings: Settings, label: str) -> Iterator[Identity]:
         directory.mkdir(parents=True, exist_ok=True)
         slot, descriptor = _first_free(directory, label)
     except OSError as error:
-        raise _unwritable("data_dir", settings.data_dir, error) from error
+        raise unwritable("data_dir", settings.data_dir, error) from error
     try:
         yield Identity(
             host=socket.gethostname(),
@@ -53,7 +53,7 @@ def instance_of(settings: Settings) -> str:
     try:
         return _name_in(settings.data_dir / INSTANCE_FILE)
     except OSError as error:
-        raise _unwritable("data_dir", settings.data_dir, error) from error
+        raise unwritable("data_dir", settings.data_dir, error) from error
 
 
 def site_of(settings: Settings) -> str:
@@ -61,7 +61,7 @@ def site_of(settings: Settings) -> str:
     try:
         return _name_in(settings.output_dir / SITE_FILE)
     except OSError as error:
-        raise _unwritable("output_dir", settings.output_dir, error) from error
+        raise unwritable("output_dir", settings.output_dir, error) from error
 
 
 def _first_free(directory: Path, label: str) -> tuple[int, int]:
@@ -109,7 +109,10 @@ def _name_in(path: Path) -> str:
     return path.read_text().strip()
 
 
-def _unwritable(setting: str, path: Path, error: OSError) -> SettingsError:
+def unwritable(setting: str, path: Path, error: OSError) -> SettingsError:
+    """Return what is said of a directory that cannot be used."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return SettingsError(f"{setting} {path} is a file, or lies below one: set a directory")
     return SettingsError(
         f"{setting} {path} cannot be written ({error.strerror}): correct its permissions, or set another one"
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wildcast_server.errors import PublicationError, SettingsError
+from wildcast_server.wiring.identity import unwritable
 
 LOCK_FILE = "serve.lock"
 
@@ -26,9 +27,7 @@ def sole_service(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise SettingsError(
-            f"data_dir {data_dir} cannot be written ({error.strerror}): correct its permissions, or set another one"
-        ) from error
+        raise unwritable("data_dir", data_dir, error) from error
     try:
         _lock(descriptor)
     except OSError as error:

@@ -1,5 +1,6 @@
 """Running ASGI apps on bound sockets, each in a thread with an event loop of its own."""
 
+import errno
 import resource
 import socket
 import threading
@@ -58,10 +59,11 @@ def bind(host: str, port: int, section: str) -> socket.socket:
         taken.listen(BACKLOG)
     except (OSError, UnicodeError) as error:  # UnicodeError: a host that can be no name
         taken.close()
-        reason = error.strerror if isinstance(error, OSError) else "that is no host"
+        is_address = not isinstance(error, UnicodeError | socket.gaierror) and error.errno != errno.EADDRNOTAVAIL
+        reason = "that is no address of this machine" if not is_address else error.strerror
+        advice = f"stop what listens there, or change {section}.port or {section}.host"
         raise SettingsError(
-            f"cannot listen on {host}:{port} ({reason}): "
-            f"stop what listens there, or change {section}.port or {section}.host"
+            f"cannot listen on {host}:{port} ({reason}): {advice if is_address else f'change {section}.host'}"
         ) from error
     return taken
 

@@ -160,6 +160,7 @@ def full(installation: Installation) -> Callable[[], dict[str, Execution]]:
     return fill
 
 
+@pytest.mark.long_on_postgres
 def test_a_dry_run_says_what_the_next_one_does(installation, full) -> None:
     """The same lines, and nothing changes before: neither a row nor a file."""
     made = full()
@@ -190,6 +191,7 @@ def test_what_it_said_is_gone_and_everything_else_is_there(installation, full) -
     assert not (installation.settings.output_dir / "exec_1_ffffffff").exists()
 
 
+@pytest.mark.long_on_postgres
 def test_later_runs_forget_what_the_first_has_let_expire(installation, full) -> None:
     """What had only begun to be stored is removed once more before; then there is nothing to do any more."""
     made = full()

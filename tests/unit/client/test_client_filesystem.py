@@ -142,6 +142,13 @@ def test_an_expired_url_is_named(cdn):
         fs.cat_file("a.bin")
 
 
+def test_a_url_without_a_signature_is_told_so(cdn):
+    """As one that was copied without its query."""
+    cdn.fault = status(403)
+    with pytest.raises(wildcast.AccessRefusedError, match="no signature"):
+        wildcast.SignedFileSystem(f"{cdn.base}/*", retry=cdn.retry).cat_file("a.bin")
+
+
 @pytest.mark.parametrize("method", ["exists", "isfile", "isdir", "info", "ls", "find", "walk", "du", "glob"])
 def test_a_refusal_is_never_an_answer(cdn, method):
     """No way of asking what is there takes a refusal for "nothing"."""

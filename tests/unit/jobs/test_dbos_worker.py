@@ -98,6 +98,7 @@ def worked(request, tmp_path_factory):
     made.close()
 
 
+@pytest.mark.long_on_postgres
 def test_after_a_kill_finished_steps_are_not_done_again(works):
     """The process that comes back under the same name goes on with the step that was cut off."""
     job = works.submit("waits")
@@ -113,6 +114,7 @@ def test_after_a_kill_finished_steps_are_not_done_again(works):
     assert f"A third {job} 1 ended" in works.log
 
 
+@pytest.mark.long_on_postgres
 def test_a_handler_that_raises_ends_nothing_else(worked):
     """Its job is done, and the next one is taken."""
     assert "third fails.1" not in worked.log

@@ -69,7 +69,7 @@ def test_store_and_bucket_must_agree(problems, store: str):
     """Two different places are an error that names both origins."""
     found = problems({"object_storage.store": store}, {"OBJECT_STORAGE_BUCKET": "b-1"})
     assert "store and bucket name different places" in found[0]
-    assert "argument --object_storage.store" in found[0]
+    assert "--set object_storage.store" in found[0]
     assert "environment OBJECT_STORAGE_BUCKET" in found[0]
 
 

@@ -114,8 +114,22 @@ def test_a_data_directory_has_one_service(tmp_path):
 def test_a_data_directory_that_cannot_be_written_is_named(tmp_path):
     """A file stands where the directory should be."""
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match=r"data_dir .*file/data cannot be written"):
-        sole_service(tmp_path / "file" / "data").__enter__()
+    for path in (tmp_path / "file", tmp_path / "file" / "data"):
+        with pytest.raises(SettingsError, match=rf"data_dir {path} is a file, .*: set a directory"):
+            sole_service(path).__enter__()
+
+
+@pytest.mark.parametrize("host", ["300.1.1.1", "192.0.2.1", "x" * 80])
+def test_a_host_that_is_not_here_is_what_to_change(host):
+    """And no other program has to stop for it."""
+    with pytest.raises(SettingsError, match=r"no address of this machine\): change edge\.host$"):
+        bind(host, 0, "edge")
+
+
+def test_a_port_that_is_taken_is_what_to_free():
+    """Or another is to be chosen."""
+    with bind("127.0.0.1", 0, "api") as bound, pytest.raises(SettingsError, match="stop what listens there"):
+        bind("127.0.0.1", bound.getsockname()[1], "api")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
