@@ -59,12 +59,12 @@ def bind(host: str, port: int, section: str) -> socket.socket:
         taken.listen(BACKLOG)
     except (OSError, UnicodeError) as error:  # UnicodeError: a host that can be no name
         taken.close()
-        is_address = not isinstance(error, UnicodeError | socket.gaierror) and error.errno != errno.EADDRNOTAVAIL
-        reason = "that is no address of this machine" if not is_address else error.strerror
-        advice = f"stop what listens there, or change {section}.port or {section}.host"
-        raise SettingsError(
-            f"cannot listen on {host}:{port} ({reason}): {advice if is_address else f'change {section}.host'}"
-        ) from error
+        if isinstance(error, UnicodeError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            reason, advice = "that is no address of this machine", f"change {section}.host"
+        else:
+            reason = error.strerror or str(error)
+            advice = f"stop what listens there, or change {section}.port or {section}.host"
+        raise SettingsError(f"cannot listen on {host}:{port} ({reason}): {advice}") from error
     return taken
 
 

@@ -126,6 +126,22 @@ def damaged(pem: str) -> list[str]:
     ]
 
 
+def test_a_key_whose_signatures_do_not_verify_is_refused(rsa_key: rsa.RSAPrivateKey) -> None:
+    """As one of which a part was damaged."""
+    numbers = rsa_key.private_numbers()
+    damaged = rsa.RSAPrivateNumbers(
+        numbers.p,
+        numbers.q,
+        numbers.d + 2,
+        numbers.dmp1 + 2,
+        numbers.dmq1 + 2,
+        numbers.iqmp,
+        numbers.public_numbers,
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    with pytest.raises(InvalidKeyPairError, match="not a well-formed PEM private key"):
+        load_private_key(pem_of(damaged))
+
+
 def test_no_refusal_shows_key_material(rsa_key: PrivateKey) -> None:
     """However a key is mutilated, no part of it is in the error or behind it."""
     for text in damaged(pem_of(rsa_key)):

@@ -234,7 +234,7 @@ def test_a_webhook_that_is_never_called_is_refused(submit, records):
     def refuse(url):
         raise ForbiddenAddressError(f"{len(url)} characters lead nowhere")
 
-    with pytest.raises(ForbiddenAddressError, match="the webhook is refused: .* lead nowhere"):
+    with pytest.raises(ForbiddenAddressError, match=r"the webhook is refused: .* lead nowhere"):
         replace(submit, check_webhook=refuse)(replace(SIMULATE, webhook=HOOK))
     assert records.unfinished() == []
 
