@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, literal, select, tuple_
 
 from wildcast_server.records.queries import EXECUTION
 from wildcast_server.records.tables import executions, labels
@@ -36,16 +36,29 @@ def picked(query: PageQuery) -> Select[int]:
     )
 
 
-COUNTED = 2000
-"""As far as executions with a label are counted: beyond that, one in the list's order is soon found."""
+REACH = 50
+"""How many executions with a label are passed over to see how far back in the list they reach."""
 
-COUNT_LABEL = select(func.count()).select_from(
-    select(labels.c.sequence)
-    .where(labels.c.name == bindparam("name"), labels.c.value == bindparam("value"))
-    .limit(COUNTED)
-    .subquery()
-)
-"""Of several labels the rarest is to be the first: the list walks through its executions to find the others'."""
+
+def reach(query: PageQuery) -> Select[Any]:
+    """Build the query of how far back so many executions with each label reach, from the page's place on.
+
+    Its row has a time for each label, null if there are fewer. The label that reaches farthest is the rarest there, and
+    is to be the first: the list walks through its executions to find the others'.
+    """
+    times: list[Any] = [_reach(query, name, value).scalar_subquery() for name, value in query.labels.items()]
+    return select(*times)
+
+
+def _reach(query: PageQuery, name: str, value: str) -> Select[datetime]:
+    at, sequence = labels.c.created_at, labels.c.sequence
+    return (
+        select(at)
+        .where(labels.c.name == name, labels.c.value == value, *_places(query, at, sequence))
+        .order_by(at.desc(), sequence.desc())
+        .offset(REACH)
+        .limit(1)
+    )
 
 
 def _labelled(wanted: Mapping[str, str]) -> tuple[Select[int], ColumnElement[datetime], ColumnElement[int]]:

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
@@ -12,6 +13,8 @@ from wildcast_server.records.rules import as_page
 from wildcast_server.records.sql_database import SqlDatabase
 from wildcast_server.records.values import Page, PageQuery
 
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+
 
 class SqlPages(SqlDatabase):
     """Lists executions."""
@@ -19,14 +22,12 @@ class SqlPages(SqlDatabase):
     def page(self, query: PageQuery) -> Page:
         with self._read() as connection:
             if len(query.labels) > 1:
-                query = replace(query, labels=_rarest_first(connection, query.labels))
+                query = replace(query, labels=_rarest_first(connection, query))
             rows = connection.execute(page_queries.page(query)).mappings().all()
         return as_page([execution_of(row) for row in rows], query.limit)
 
 
-def _rarest_first(connection: Connection, labels: Mapping[str, str]) -> Mapping[str, str]:
-    def count(label: tuple[str, str]) -> int:
-        wanted = dict(zip(("name", "value"), label, strict=True))
-        return int(connection.execute(page_queries.COUNT_LABEL, wanted).scalar_one())
-
-    return dict(sorted(labels.items(), key=count))
+def _rarest_first(connection: Connection, query: PageQuery) -> Mapping[str, str]:
+    times = connection.execute(page_queries.reach(query)).one()
+    farthest_first = sorted(zip(times, query.labels.items(), strict=True), key=lambda pair: pair[0] or BEGINNING)
+    return dict(label for _, label in farthest_first)
