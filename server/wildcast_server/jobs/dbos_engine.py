@@ -12,6 +12,7 @@ from typing import Any
 from dbos import DBOS, DBOSClient, EnqueueOptions
 
 from wildcast_server.jobs.base import Job, JobHandler, JobQueue, JobState, JobWorker, Json
+from wildcast_server.jobs.dbos_bell import Bell
 from wildcast_server.jobs.dbos_database import JsonSerializer, open_engine, quieten, refuse_pickles, translated
 from wildcast_server.jobs.dbos_together import Together
 from wildcast_server.jobs.interrupting import interruptible
@@ -32,7 +33,10 @@ WORKER_CONNECT_SECONDS = 10
 """How long to wait for a Postgres that does not answer: who asks over HTTP has less patience than a worker."""
 
 POLL_SECONDS = 0.2
-"""How soon a free slot notices a job."""
+"""How soon a free slot notices a job of another process."""
+
+RECORDED_SECONDS = 0.05
+"""After which a job that has returned is recorded as done, so that its slot is free."""
 
 BACKSTOP = 50
 """How often a job may be recovered; the records count attempts themselves, and end them long before."""
@@ -182,6 +186,7 @@ class DbosWorker(JobWorker):
         self._url = url
         self._executor_id = executor_id
         self._queues = list(queues)
+        self._bells: list[Bell] = []
 
     def start(self, handlers: Mapping[str, JobHandler]) -> None:
         """Begin to take jobs; raises `SchemaMismatchError` if the tables are not made, or of another DBOS."""
@@ -206,9 +211,15 @@ class DbosWorker(JobWorker):
         )
         DBOS.listen_queues(list(self._queues))
         for kind, handler in handlers.items():
-            _register(kind, handler)
+            _register(kind, handler, self._look)
         with translated():
             DBOS.launch()
+        self._bells = [Bell(stop) for stop in _instance().background_thread_stop_events]
+
+    def _look(self) -> None:
+        """Look for jobs at once, and not at the next turn."""
+        for bell in self._bells:
+            bell.ring()
 
     def pause(self) -> None:
         """Take nothing new; what is being done goes on."""
@@ -269,9 +280,12 @@ def _options(job: Job) -> EnqueueOptions:
     }
 
 
-def _register(kind: str, handler: JobHandler) -> None:
+def _register(kind: str, handler: JobHandler, look: Callable[[], None]) -> None:
     async def job(job_id: str, execution_id: str) -> None:
         await handler(job_id, execution_id, DbosSteps())
+        # What it has enqueued may be this process' to do; and so may what waits for its slot.
+        look()
+        asyncio.get_running_loop().call_later(RECORDED_SECONDS, look)
 
     job.__qualname__ = kind
     DBOS.workflow(name=kind, max_recovery_attempts=BACKSTOP)(job)

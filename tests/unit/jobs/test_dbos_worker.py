@@ -98,6 +98,17 @@ def worked(request, tmp_path_factory):
     made.close()
 
 
+def test_a_slot_that_gets_free_takes_the_next_job_at_once(works, monkeypatch):
+    """And not when it is its turn to look, which is every five seconds here."""
+    monkeypatch.setenv("POLL_SECONDS", "5")
+    jobs = [works.submit(f"quick-{number}", number) for number in range(1, 9)]
+    works.start("A")
+    works.says(f"A first {jobs[0]}")
+    began = time.monotonic()
+    works.is_done(*jobs)
+    assert time.monotonic() - began < 5
+
+
 @pytest.mark.long_on_postgres
 def test_after_a_kill_finished_steps_are_not_done_again(works):
     """The process that comes back under the same name goes on with the step that was cut off."""
