@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 # What is imported at its first use is an import all the same.
-import awscrt.auth
-import awscrt.http
+import awscrt.auth  # noqa: F401
 import urllib3  # noqa: F401
 from clock import BUCKET, measured
 
