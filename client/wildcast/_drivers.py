@@ -7,9 +7,10 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wildcast._flows import Close, Done, Flow, Give, Next, Open, Request, Run, Send, Sleep, Step, Stream, T
@@ -99,19 +100,24 @@ class SyncDriver:
             if mine.http is None:
                 import httpx
 
-                mine.http = httpx.Client(**self._options, verify=_trust(), timeout=_silence(self._timeout))
+                mine.http = httpx.Client(**self._options, verify=_tls_context(), timeout=_silence(self._timeout))
                 # Whoever forgets to close the client leaves no open sockets behind.
                 weakref.finalize(self, _close, mine.http, os.getpid())
             return mine.http
 
 
-def _trust() -> "ssl.SSLContext":
-    """Return whom to trust, as httpx would by default; all clients share it, since each would load it for 50 ms."""
-    return _trust_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+def _tls_context() -> "ssl.SSLContext":
+    """Return what httpx would make for each client; loading the certificate authorities takes 50 ms."""
+    bundle = os.environ.get("SSL_CERT_FILE")
+    age = None
+    with suppress(OSError):
+        age = Path(bundle).stat().st_mtime_ns if bundle else None
+    return _tls_context_of(bundle, os.environ.get("SSL_CERT_DIR"), age)
 
 
 @lru_cache(4)
-def _trust_of(*_: str | None) -> "ssl.SSLContext":
+def _tls_context_of(_bundle: str | None, _directory: str | None, _age: int | None) -> "ssl.SSLContext":
+    """Make one for what httpx reads in the environment: the parameters tell when that has changed."""
     import httpx
 
     return httpx.create_ssl_context()
@@ -248,7 +254,7 @@ class AsyncDriver:
     def _open(self) -> "httpx.AsyncClient":
         import httpx
 
-        return httpx.AsyncClient(**self._options, verify=_trust(), timeout=_silence(self._timeout))
+        return httpx.AsyncClient(**self._options, verify=_tls_context(), timeout=_silence(self._timeout))
 
 
 class _AsyncRun(AsyncExitStack):

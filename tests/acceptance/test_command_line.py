@@ -121,7 +121,7 @@ def test_config_says_where_values_come_from_and_hides_secrets(call, tmp_path):
     ).stdout
     lines = {line.split(" = ")[0]: line for line in text.splitlines()}
     assert "9000" in lines["api.port"]
-    assert "# --set" in lines["api.port"]
+    assert "argument" in lines["api.port"]
     assert "config.yaml" in lines["object_storage.bucket"]
     assert "AWS_REGION" in lines["object_storage.region"]
     assert "canary" not in text

@@ -10,6 +10,7 @@ from wildcast_server.jobs.base import (
     Json,
     Steps,
 )
+from wildcast_server.jobs.call_note import was_called
 from wildcast_server.jobs.dialect import DIALECT
 from wildcast_server.jobs.memory_jobs import MemoryJobs, MemorySteps
 from wildcast_server.jobs.probe import Survey, Surveyed, probe, survey
@@ -37,4 +38,5 @@ __all__ = [
     "probe",
     "surroundings",
     "survey",
+    "was_called",
 ]

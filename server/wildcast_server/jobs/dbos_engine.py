@@ -12,9 +12,9 @@ from typing import Any
 from dbos import DBOS, DBOSClient, EnqueueOptions
 
 from wildcast_server.jobs.base import Job, JobHandler, JobQueue, JobState, JobWorker, Json
-from wildcast_server.jobs.dbos_bell import Bell
 from wildcast_server.jobs.dbos_database import JsonSerializer, open_engine, quieten, refuse_pickles, translated
 from wildcast_server.jobs.dbos_together import Together
+from wildcast_server.jobs.dbos_wakeup import QUEUE_THREADS, Wakeup
 from wildcast_server.jobs.interrupting import interruptible
 
 APPLICATION = "wildcast"
@@ -34,9 +34,6 @@ WORKER_CONNECT_SECONDS = 10
 
 POLL_SECONDS = 0.2
 """How soon a free slot notices a job of another process."""
-
-RECORDED_SECONDS = 0.05
-"""After which a job that has returned is recorded as done, so that its slot is free."""
 
 BACKSTOP = 50
 """How often a job may be recovered; the records count attempts themselves, and end them long before."""
@@ -186,7 +183,7 @@ class DbosWorker(JobWorker):
         self._url = url
         self._executor_id = executor_id
         self._queues = list(queues)
-        self._bells: list[Bell] = []
+        self._wakeups: list[Wakeup] = []
 
     def start(self, handlers: Mapping[str, JobHandler]) -> None:
         """Begin to take jobs; raises `SchemaMismatchError` if the tables are not made, or of another DBOS."""
@@ -211,15 +208,16 @@ class DbosWorker(JobWorker):
         )
         DBOS.listen_queues(list(self._queues))
         for kind, handler in handlers.items():
-            _register(kind, handler, self._look)
+            _register(kind, handler, self._poll)
         with translated():
             DBOS.launch()
-        self._bells = [Bell(stop) for stop in _instance().background_thread_stop_events]
+        threads = frozenset(f"{QUEUE_THREADS}{queue}" for queue in self._queues)
+        self._wakeups = [Wakeup(stop, threads) for stop in _instance().background_thread_stop_events]
 
-    def _look(self) -> None:
-        """Look for jobs at once, and not at the next turn."""
-        for bell in self._bells:
-            bell.ring()
+    def _poll(self) -> None:
+        """Poll the queues now."""
+        for wakeup in self._wakeups:
+            wakeup.notify()
 
     def pause(self) -> None:
         """Take nothing new; what is being done goes on."""
@@ -280,12 +278,15 @@ def _options(job: Job) -> EnqueueOptions:
     }
 
 
-def _register(kind: str, handler: JobHandler, look: Callable[[], None]) -> None:
+def _register(kind: str, handler: JobHandler, poll: Callable[[], None]) -> None:
     async def job(job_id: str, execution_id: str) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            # DBOS frees the slot before its task ends, however it does: what waits for the slot is due then.
+            task.add_done_callback(lambda _: poll())
         await handler(job_id, execution_id, DbosSteps())
-        # What it has enqueued may be this process' to do; and so may what waits for its slot.
-        look()
-        asyncio.get_running_loop().call_later(RECORDED_SECONDS, look)
+        # What it has enqueued may be for another slot of this process.
+        poll()
 
     job.__qualname__ = kind
     DBOS.workflow(name=kind, max_recovery_attempts=BACKSTOP)(job)

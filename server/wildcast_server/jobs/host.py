@@ -1,12 +1,11 @@
 """Hosting workflows in the runner's process: loading, keeping warm, running one execution, saying how it went."""
 
 import logging
-import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import invalidate_caches
@@ -23,6 +22,7 @@ from wildcast_server.domain.sink import OutputSink
 from wildcast_server.domain.workflow import Workflow
 from wildcast_server.errors import ExecutionCancelledError, WildcastServerError, WorkflowLoadError
 from wildcast_server.jobs import memory, protocol
+from wildcast_server.jobs.call_note import noting
 from wildcast_server.jobs.dialect import DIALECT
 from wildcast_server.jobs.sinks import sink_of
 from wildcast_server.jobs.surroundings import used_device
@@ -103,7 +103,7 @@ class Host:
         with (
             _sink(request) as sink,
             self._context(request, cancelled, sink) as context,
-            _note(request.begun) as note_call,
+            noting(request.begun) as note_call,
         ):
             measure.begin(context)
             try:
@@ -202,28 +202,6 @@ def _sink(request: protocol.Run) -> Iterator[OutputSink]:
     except BaseException:
         sink.abort()
         raise
-
-
-@contextmanager
-def _note(path: str | None) -> Iterator[Callable[[], None]]:
-    """Give what notes that the workflow is called now; a disk that is full costs the note, not the run.
-
-    The note is one write to a file that is open: who is killed between the note and the call seems to have called.
-    """
-    descriptor = -1
-    if path is not None:
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-
-    def note() -> None:
-        with suppress(OSError):
-            os.write(descriptor, b"\n")
-
-    try:
-        yield note
-    finally:
-        with suppress(OSError):  # none was opened, or the workflow closed what it did not open
-            os.close(descriptor)
 
 
 class _Measure:

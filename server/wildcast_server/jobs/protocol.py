@@ -63,7 +63,7 @@ class Run(Message, frozen=True, kw_only=True):
     sink: SinkSpec | None = None
     """Where streamed output goes; null: into the output directory."""
     begun: str | None = None
-    """The file to write something into right before the workflow is called."""
+    """The file that says whether the workflow was called: see `call_note`."""
 
 
 class Cancel(Message, frozen=True, kw_only=True):

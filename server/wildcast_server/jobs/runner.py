@@ -44,7 +44,7 @@ class RunRequest:
     sink
         Where what the workflow streams goes; None: into the output directory.
     begun
-        A file into which something is written right before the workflow is called; None for none.
+        A file that says whether the workflow was called (`was_called`); None for none.
     """
 
     execution_id: str

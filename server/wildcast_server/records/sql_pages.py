@@ -14,6 +14,7 @@ from wildcast_server.records.sql_database import SqlDatabase
 from wildcast_server.records.values import Page, PageQuery
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
+"""A label with fewer executions than are passed over reaches farther than any other."""
 
 
 class SqlPages(SqlDatabase):
@@ -22,12 +23,13 @@ class SqlPages(SqlDatabase):
     def page(self, query: PageQuery) -> Page:
         with self._read() as connection:
             if len(query.labels) > 1:
-                query = replace(query, labels=_rarest_first(connection, query))
+                query = replace(query, labels=rarest_first(connection, query))
             rows = connection.execute(page_queries.page(query)).mappings().all()
         return as_page([execution_of(row) for row in rows], query.limit)
 
 
-def _rarest_first(connection: Connection, query: PageQuery) -> Mapping[str, str]:
+def rarest_first(connection: Connection, query: PageQuery) -> Mapping[str, str]:
+    """Return a query's labels in the order in which they are to be looked up."""
     times = connection.execute(page_queries.reach(query)).one()
     farthest_first = sorted(zip(times, query.labels.items(), strict=True), key=lambda pair: pair[0] or BEGINNING)
     return dict(label for _, label in farthest_first)

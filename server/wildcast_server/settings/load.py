@@ -39,7 +39,7 @@ class LoadedSettings:
 
     settings: Settings
     sources: Mapping[str, str]
-    """By dotted name: ``--set x``, ``environment X``, ``file /x``, ``AWS variable X``, or ``default``."""
+    """By dotted name: ``argument x``, ``environment X``, ``file /x``, ``AWS variable X``, or ``default``."""
     unused: tuple[str, ...] = ()
     """Environment variables that look like settings and are none."""
 

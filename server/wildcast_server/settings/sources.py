@@ -74,7 +74,7 @@ def variable(name: str) -> str:
 
 def arguments_layer(arguments: Mapping[str, Any]) -> Layer:
     """Read arguments: dotted names (``api.port``), or a mapping for a section."""
-    return _flat(arguments, lambda name: f"--set {name}")
+    return _flat(arguments, lambda name: f"argument {name}")
 
 
 def file_layer(path: Path) -> Layer:

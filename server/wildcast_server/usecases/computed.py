@@ -11,6 +11,7 @@ import msgspec
 
 from wildcast.contract.wire import Provenance
 from wildcast_server.domain.execution import Execution
+from wildcast_server.jobs import was_called
 from wildcast_server.usecases.disk import may_be_shared, write_out
 
 _log = logging.getLogger(__name__)
@@ -109,15 +110,12 @@ class Marks:
         return crashed or not (self.root / execution.name).is_dir()
 
     def begun(self, execution: Execution) -> Path:
-        """Return the file that says, when something is in it, that the workflow of this attempt was called."""
+        """Return the file that says whether the workflow of this attempt was called."""
         return self.root / f".{execution.name}.{execution.attempt}.begun"
 
     def is_begun(self, execution: Execution) -> bool:
-        """Whether the workflow of this attempt was called."""
-        try:
-            return self.begun(execution).stat().st_size > 0
-        except OSError:
-            return False
+        """Whether the workflow of this attempt was called, or may have been."""
+        return was_called(self.begun(execution))
 
     def take(self, execution: Execution) -> int:
         """Note that the workflow of this attempt is about to be called; return how often it was, with this time."""

@@ -112,7 +112,9 @@ def _name_in(path: Path) -> str:
 def unwritable(setting: str, path: Path, error: OSError) -> SettingsError:
     """Return what is said of a directory that cannot be used."""
     if isinstance(error, FileExistsError | NotADirectoryError):
-        return SettingsError(f"{setting} {path} is a file, or lies below one: set a directory")
+        return SettingsError(
+            f"{setting} {path} cannot be used: {error.filename or path} is no directory; set another one"
+        )
     return SettingsError(
         f"{setting} {path} cannot be written ({error.strerror}): correct its permissions, or set another one"
     )

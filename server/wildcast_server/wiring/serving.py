@@ -59,7 +59,7 @@ def bind(host: str, port: int, section: str) -> socket.socket:
         taken.listen(BACKLOG)
     except (OSError, UnicodeError) as error:  # UnicodeError: a host that can be no name
         taken.close()
-        if isinstance(error, UnicodeError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        if isinstance(error, UnicodeError) or error.errno in (errno.EADDRNOTAVAIL, socket.EAI_NONAME):
             reason, advice = "that is no address of this machine", f"change {section}.host"
         else:
             reason = error.strerror or str(error)

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from wildcast_server.jobs import Steps, dbos_engine
+from wildcast_server.jobs import Steps
 from wildcast_server.jobs.dbos_engine import DbosQueue, DbosWorker
 
 URL, EXECUTOR, LOG, *QUEUES = sys.argv[1:]
@@ -47,7 +47,6 @@ async def compute(job_id: str, execution_id: str, steps: Steps) -> None:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO)
-    dbos_engine.POLL_SECONDS = float(os.environ.get("POLL_SECONDS", dbos_engine.POLL_SECONDS))
     queue = DbosQueue(URL)
     queue.declare(QUEUES)
     worker = DbosWorker(URL, EXECUTOR, QUEUES)

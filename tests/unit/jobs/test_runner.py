@@ -3,11 +3,13 @@
 import logging
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from wildcast_server.errors import RunnerDiedError, SettingsError, WorkflowFailedError, WorkflowLoadError
-from wildcast_server.jobs import Runner
+from wildcast_server.jobs import Runner, was_called
+from wildcast_server.jobs.call_note import CALLED, noting
 
 
 def test_a_workflow_writes_into_its_directory(runner, request_of):
@@ -20,20 +22,32 @@ def test_a_workflow_writes_into_its_directory(runner, request_of):
 
 
 def test_the_call_of_a_workflow_is_noted(runner, request_of, tmp_path):
-    """The workflow finds the note of its own call; one that is not called leaves none, or an empty one."""
+    """The workflow finds the note of its own call; one that is not loaded has none."""
     note = tmp_path / "note"
     request = replace(request_of("copies", source=str(note)), begun=note)
     runner.run(request, lambda _: None)
-    assert (request.output_directory / "copy").read_bytes() == note.read_bytes() != b""
-    never = replace(request_of("copies"), begun=tmp_path / "never")
-    with pytest.raises(WorkflowFailedError, match="source"):
-        runner.run(never, lambda _: None)
-    assert not (tmp_path / "never").exists() or (tmp_path / "never").read_bytes() == b""
+    assert (request.output_directory / "copy").read_bytes() == CALLED
+    assert was_called(note)
+    with pytest.raises(WorkflowLoadError):
+        runner.run(replace(request_of("unbuildable"), begun=tmp_path / "never"), lambda _: None)
+    assert not was_called(tmp_path / "never")
 
 
-def test_a_note_that_cannot_be_written_costs_no_run(runner, request_of, tmp_path):
+def test_a_note_says_no_until_it_is_written(tmp_path):
+    """Whatever else is found there counts as a call, as what an older release has left."""
+    note = tmp_path / "note"
+    with noting(note) as note_call:
+        assert not was_called(note)
+        note_call()
+        assert was_called(note)
+    note.write_bytes(b"")
+    assert was_called(note)
+
+
+@pytest.mark.parametrize("note", ["/dev/full", "missing/note"])
+def test_a_note_that_cannot_be_written_costs_no_run(runner, request_of, note):
     """As on a disk that is full."""
-    request = replace(request_of("writes"), begun=tmp_path / "missing" / "note")
+    request = replace(request_of("writes"), begun=Path(note))
     runner.run(request, lambda _: None)
     assert (request.output_directory / "a").exists()
 

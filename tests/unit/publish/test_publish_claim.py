@@ -186,7 +186,7 @@ def test_a_claim_that_comes_after_the_failure_is_given_back(
     with pytest.raises(EmptyOutputError):
         begun.finish()
     failed.set()
-    wait([begun._opening], 10)
+    wait([begun._opening._opening], 10)
     begun._threads.shutdown()
     assert list(watched.list("outputs")) == []
 

@@ -206,7 +206,7 @@ def test_a_ledger_that_fails_in_the_middle_is_given_up_once(
     begun = publisher(watched, ledgers=tmp_path / "ledgers").begin(directory(FILES), "run")
     assert begun.is_open(10)
     full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, begun._acknowledged._ledger._descriptor)
+    os.dup2(full, begun._opening.acknowledged._ledger._descriptor)
     os.close(full)
     begun.finish()
     assert caplog.text.count("cannot be written") == 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from wildcast_server.records import (
     open_engine,
     page_queries,
 )
+from wildcast_server.records.sql_pages import rarest_first
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -154,6 +156,26 @@ def test_pages_are_those_of_a_sorted_list(fresh, rows, late, limit, workflow, la
     assert seen == [number for _, number in sorted(fitting, reverse=True)]
 
 
+def test_of_several_labels_the_rarest_is_walked_through(database_url, monkeypatch):
+    """It is the one whose executions reach farthest back from the page's place, where there are fewest of them."""
+    monkeypatch.setattr(page_queries, "REACH", 1)
+    engine = open_engine(database_url)
+    ensure_schema(engine)
+    with closing(SqlRecords(engine)) as records:
+        for number in range(1, 9):
+            run = {"run": "r"} if number <= 5 else {}
+            project = {"project": "p"} if number in (1, 5, 6, 7, 8) else {}
+            records.insert(_row(number, number, "w", run | project))
+        query = PageQuery(labels={"project": "p", "run": "r"})
+        with engine.connect() as connection:
+            assert list(rarest_first(connection, query)) == ["run", "project"]
+            fifth = next(each for each in records.page(PageQuery()).executions if each.id == execution(5).id)
+            later = replace(query, before=(fifth.created_at, fifth.sequence))
+            assert list(rarest_first(connection, later)) == ["project", "run"]
+        assert numbers(records.page(query).executions) == [5, 1]
+        assert numbers(records.page(later).executions) == [1]
+
+
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def fresh(request: pytest.FixtureRequest) -> Callable[[], Records]:
     """Make empty records of one kind."""
@@ -187,6 +209,7 @@ def _row(number: int, seconds: int, workflow: str, labels: dict) -> Execution:
         (PageQuery(ids=frozenset({"exec_1_00000001"})), "sqlite_autoindex_executions_1"),
         (PageQuery(labels={"a": "b"}), "ix_labels_name_value_created_at_sequence"),
         (PageQuery(labels={"a": "b"}, workflow="w"), "ix_labels_name_value_created_at_sequence"),
+        (PageQuery(labels={"a": "b", "c": "d"}), "sqlite_autoindex_labels_1"),
     ],
 )
 def test_a_page_is_found_in_an_index(tmp_path: Path, query: PageQuery, index: str):

@@ -24,7 +24,7 @@ def test_values_are_json_with_their_sources(load, tmp_path):
     loaded = load({"workflows.directories": "w", "object_storage.tags": {"a": "b"}}, {"WILDCAST_API__PORT": "9"})
     found = lines(loaded)
     assert json.loads(json.dumps(found["object_storage.tags"][0])) == {"a": "b"}
-    assert found["workflows.directories"] == ([str(tmp_path / "w")], "--set workflows.directories")
+    assert found["workflows.directories"] == ([str(tmp_path / "w")], "argument workflows.directories")
     assert found["api.port"] == (9, "environment WILDCAST_API__PORT")
 
 

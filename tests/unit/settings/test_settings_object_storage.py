@@ -69,7 +69,7 @@ def test_store_and_bucket_must_agree(problems, store: str):
     """Two different places are an error that names both origins."""
     found = problems({"object_storage.store": store}, {"OBJECT_STORAGE_BUCKET": "b-1"})
     assert "store and bucket name different places" in found[0]
-    assert "--set object_storage.store" in found[0]
+    assert "argument object_storage.store" in found[0]
     assert "environment OBJECT_STORAGE_BUCKET" in found[0]
 
 
@@ -83,12 +83,12 @@ NEEDED = {"access_key": {"secret_key": "SK"}, "secret_key": {"access_key": "AK"}
 
 
 @pytest.mark.parametrize(("alias", "name", "value"), ALIASES)
-@pytest.mark.parametrize("place", ["--set", "file"])
+@pytest.mark.parametrize("place", ["argument", "file"])
 def test_nixls_spellings_are_read(load, alias: str, name: str, value: object, place: str):
     """An alias in the file or an argument sets our setting."""
     given = {alias: value, **NEEDED.get(alias, {})}
     text = "object_storage:\n" + "".join(f"  {key}: {item}\n" for key, item in given.items())
-    loaded = load({"object_storage": given}) if place == "--set" else load(text=text)
+    loaded = load({"object_storage": given}) if place == "argument" else load(text=text)
     found = getattr(loaded.settings.object_storage, name)
     assert getattr(found, "get_secret_value", lambda: found)() == value
     assert loaded.sources[f"object_storage.{name}"].startswith(place)

@@ -9,7 +9,7 @@ from wildcast_server.settings.sources import SEED_VARIABLES, variable
 from wildcast_server.settings.tree import LEAVES
 
 LAYERS = [
-    ("--set object_storage.region", {"arguments": {"object_storage.region": "a-1"}}),
+    ("argument object_storage.region", {"arguments": {"object_storage.region": "a-1"}}),
     ("environment OBJECT_STORAGE_REGION", {"environ": {"OBJECT_STORAGE_REGION": "b-1"}}),
     ("file {}/config.yaml", {"text": "object_storage:\n  region: c-1\n"}),
     ("AWS variable AWS_REGION", {"environ": {"AWS_REGION": "d-1"}}),

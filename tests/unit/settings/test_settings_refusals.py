@@ -81,14 +81,14 @@ def test_a_bad_value_is_one_sentence(problems, name: str, value: object, reason:
     found = problems({name: value})
     assert len(found) == 1
     assert name.rpartition(".")[2] in found[0]
-    assert f"--set {name}" in found[0]
+    assert f"argument {name}" in found[0]
     assert reason in found[0]
 
 
 @pytest.mark.parametrize(
     ("given", "name", "origin", "meant"),
     [
-        ({"arguments": {"api.prot": 1}}, "api.prot", "--set api.prot", "api.port"),
+        ({"arguments": {"api.prot": 1}}, "api.prot", "argument api.prot", "api.port"),
         ({"environ": {"WILDCAST_API__PROT": "1"}}, "api.prot", "environment WILDCAST_API__PROT", "api.port"),
         ({"environ": {"WILDCAST_NOTHING__AT_ALL": "1"}}, "nothing.at_all", "WILDCAST_NOTHING__AT_ALL", "lists all"),
         ({"environ": {"WILDCAST_NOTHING__A__B": "1"}}, "nothing.a__b", "WILDCAST_NOTHING__A__B", "lists all"),

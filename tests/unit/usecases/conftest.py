@@ -17,6 +17,7 @@ from wildcast.contract.wire import Provenance
 from wildcast_server.domain.execution import Execution, utc_now
 from wildcast_server.errors import ExecutionCancelledError
 from wildcast_server.jobs import Job, MemoryJobs, MemorySteps, RunRequest
+from wildcast_server.jobs.call_note import noting
 from wildcast_server.publish import Published
 from wildcast_server.records import MemoryRecords
 from wildcast_server.usecases.compute import Compute
@@ -72,8 +73,9 @@ class ScriptedRunner:
         self.cancelled.clear()
         self.requests.append(request)
         request.output_directory.mkdir(parents=True, exist_ok=True)
-        if self.is_begun and request.begun is not None:
-            request.begun.write_text("\n")
+        with noting(request.begun) as note_call:
+            if self.is_begun:
+                note_call()
         on_start()
         self.script(request, on_progress)
         return RAN

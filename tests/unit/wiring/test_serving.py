@@ -115,7 +115,7 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path):
     """A file stands where the directory should be."""
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "data"):
-        with pytest.raises(SettingsError, match=rf"data_dir {path} is a file, .*: set a directory"):
+        with pytest.raises(SettingsError, match=rf"data_dir {path} .* {tmp_path}/file\S* is no directory; set another"):
             sole_service(path).__enter__()
 
 
