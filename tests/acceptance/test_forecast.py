@@ -8,7 +8,9 @@ import pytest
 SHORT = {"start_time": datetime(2026, 1, 1, tzinfo=UTC), "nsteps": 2, "output_interval": 1}
 
 
-@pytest.mark.parametrize("in_object_storage", [True, False], ids=["s3", "server"])
+@pytest.mark.parametrize(
+    "in_object_storage", [pytest.param(True, id="s3"), pytest.param(False, id="server", marks=pytest.mark.long)]
+)
 def test_a_forecast_is_submitted_and_read(start, pytestconfig, in_object_storage):
     """The initial state and both steps are there, balanced at the start, whoever serves the files."""
     directory = pytestconfig.rootpath / "server/example_workflows"

@@ -338,6 +338,7 @@ def test_a_publication_that_is_going_on_is_ended(serve, held, bucket):
     assert [file.size for file in result.files] == [5]
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_ends_at_once(serve, held, bucket):
     """Who does not want to wait for the upload need not; the next start publishes it."""
     first = serve(**held.settings(bucket))

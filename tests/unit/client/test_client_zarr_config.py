@@ -35,7 +35,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+ALWAYS = {"left alone", "environment", "set before", "set later"}
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case in ALWAYS else pytest.mark.long) for case in CASES]
+)
 def test_the_users_number_is_left_alone(cdn, case):
     """It is raised once zarr is in use, and neither a variable nor a call is overruled."""
     environment, before, after, expected = CASES[case]

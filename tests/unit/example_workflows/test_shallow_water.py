@@ -95,7 +95,7 @@ def test_a_rotating_solid_has_the_known_vorticity(t21):
     np.testing.assert_allclose(divergence * SW.RADIUS, 0, atol=1e-12)
 
 
-@pytest.mark.parametrize("angle", [0, np.pi / 4])
+@pytest.mark.parametrize("angle", [pytest.param(0, marks=pytest.mark.long), np.pi / 4])
 def test_a_steady_geostrophic_flow_stays(t21, angle):
     """Williamson et al. (1992), case 2: over three days, also across the poles, nothing changes beyond rounding."""
     model = SW.ShallowWater(t21, diffusion_time=NONE)
@@ -156,6 +156,7 @@ def test_the_scheme_in_space_conserves_energy(t21):
     assert abs(t21.mean(sum(work))) < 1e-14 * gross
 
 
+@pytest.mark.long
 def test_energy_drifts_at_the_order_of_the_scheme_in_time(t21):
     """Halving the time step divides the energy's drift by at least 2^4 (by 2^5 where waves are linear)."""
     drifts = []
@@ -211,6 +212,7 @@ def test_the_perturbation_is_the_published_one():
     np.testing.assert_allclose(with_it - without, 120 * np.cos(sphere.latitude) * np.exp(-distance), atol=0.1)
 
 
+@pytest.mark.long
 def test_an_unperturbed_jet_stays_zonal(t21):
     """Four days leave no wave above what rounding has seeded."""
     model = SW.ShallowWater(t21)

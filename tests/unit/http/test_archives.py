@@ -139,7 +139,9 @@ def test_a_file_that_is_held_whole_has_its_checksum_in_its_header(size, follows)
     assert FORMATS["zip"].length([Entry("a", size)]) == len(data)
 
 
-@pytest.mark.parametrize("count", [65_534, 65_535, 65_536])
+@pytest.mark.parametrize(
+    "count", [pytest.param(65_534, marks=pytest.mark.long), 65_535, pytest.param(65_536, marks=pytest.mark.long)]
+)
 def test_a_zip_of_very_many_files(count):
     """From 65,535 entries on their number is in the ZIP64 record, and readers find all."""
     entries = [Entry(f"f/{number}", 1) for number in range(count)]
