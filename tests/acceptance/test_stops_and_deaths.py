@@ -338,7 +338,6 @@ def test_a_publication_that_is_going_on_is_ended(serve, held, bucket):
     assert [file.size for file in result.files] == [5]
 
 
-@pytest.mark.long
 def test_a_second_ctrl_c_ends_at_once(serve, held, bucket):
     """Who does not want to wait for the upload need not; the next start publishes it."""
     first = serve(**held.settings(bucket))
@@ -356,8 +355,7 @@ def test_a_second_ctrl_c_ends_at_once(serve, held, bucket):
     assert [file.size for file in result.files] == [5]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_start_is_ended_while_a_file_is_tried(tmp_path, clean_environment, number):
     """An import that hangs does not keep the service from heeding a stop; that it has is the last line."""
     flows = tmp_path / "flows"

@@ -230,15 +230,14 @@ class Publishing:
 
     def _tidy(self, error: Exception) -> None:
         """After a failure, leave no multipart upload behind; what is stored stays for the next try."""
-        if self._opening.place.chosen is None or isinstance(error.__cause__ or error, NetworkError):
+        prefix = self._opening.place.chosen
+        if prefix is None or isinstance(error.__cause__ or error, NetworkError):
             # Who cannot be reached needs no more patience; the ledger tells the next try to sweep.
             return
         try:
-            sweep(
-                self._means.store, self._opening.place.chosen, self._opening.own(self._opening.place.chosen).has_begun
-            )
+            sweep(self._means.store, prefix, self._opening.own(prefix).has_begun)
         except StoreError as failure:
-            _log.warning("multipart uploads below %s may not have been ended: %s", self._opening.place.chosen, failure)
+            _log.warning("multipart uploads below %s may not have been ended: %s", prefix, failure)
 
     def _forget(self) -> None:
         self._opening.acknowledged.remove()

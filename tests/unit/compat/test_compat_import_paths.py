@@ -183,7 +183,6 @@ def test_paths_nest(imported, module):
     assert imported() == before
 
 
-@pytest.mark.long
 def test_one_thread_at_a_time(imported):
     """Loads in several threads wait for one another, and each sees its own registry alone."""
     before = imported()

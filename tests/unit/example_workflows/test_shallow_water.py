@@ -156,7 +156,6 @@ def test_the_scheme_in_space_conserves_energy(t21):
     assert abs(t21.mean(sum(work))) < 1e-14 * gross
 
 
-@pytest.mark.long
 def test_energy_drifts_at_the_order_of_the_scheme_in_time(t21):
     """Halving the time step divides the energy's drift by at least 2^4 (by 2^5 where waves are linear)."""
     drifts = []
@@ -212,7 +211,6 @@ def test_the_perturbation_is_the_published_one():
     np.testing.assert_allclose(with_it - without, 120 * np.cos(sphere.latitude) * np.exp(-distance), atol=0.1)
 
 
-@pytest.mark.long
 def test_an_unperturbed_jet_stays_zonal(t21):
     """Four days leave no wave above what rounding has seeded."""
     model = SW.ShallowWater(t21)

@@ -248,7 +248,7 @@ def test_an_empty_store_lists_nothing(store: ObjectStore):
         "memory",
         "file",
         "gs-base",
-        pytest.param("s3-base", marks=pytest.mark.long),
+        "s3-base",
         pytest.param("s3", marks=pytest.mark.long),
         pytest.param("az-base", marks=pytest.mark.emulators),
     ],

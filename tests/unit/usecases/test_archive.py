@@ -375,7 +375,6 @@ def test_a_file_of_more_than_four_gibibytes(archives_of, tmp_path):
         assert opened.testzip() is None
 
 
-@pytest.mark.long
 def test_more_files_than_a_short_count_can_say(archives_of):
     """66,000 empty files, looked at one by one."""
     store = AllEmpty()
